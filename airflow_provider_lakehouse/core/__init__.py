@@ -1,0 +1,1 @@
+"""The lakehouse itself. Nothing in this package knows Airflow."""

@@ -1,0 +1,1 @@
+"""Engines: run SQL over named tables and stream Arrow back. One file for each engine."""

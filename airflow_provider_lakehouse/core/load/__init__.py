@@ -1,0 +1,1 @@
+"""Loading: bring a table to what a batch says, once."""

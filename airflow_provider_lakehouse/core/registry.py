@@ -1,0 +1,65 @@
+"""Find backends by name: ours by dotted path, others' by entry point."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
+
+_PACKAGE: Final = "airflow_provider_lakehouse"
+BUILT_IN: Final[dict[str, dict[str, tuple[str, str]]]] = {
+    "tables": {
+        "memory": (f"{_PACKAGE}.core.tables.memory:open_catalog", ""),
+        "iceberg": (f"{_PACKAGE}.core.tables.iceberg:open_catalog", "iceberg"),
+        "delta": (f"{_PACKAGE}.core.tables.delta:open_catalog", "delta"),
+    },
+    "engines": {"duckdb": (f"{_PACKAGE}.core.engines.duckdb:open_engine", "duckdb")},
+    "sources": {
+        "files": (f"{_PACKAGE}.core.sources.files:open_source", ""),
+        "postgres": (f"{_PACKAGE}.core.sources.postgres:open_source", "postgres"),
+    },
+}
+"""By kind and name: where the factory is, and the extra that installs what it needs."""
+
+
+def find(kind: str, name: str) -> Any:  # noqa: ANN401
+    """Return the factory of a backend.
+
+    Args:
+        kind: `tables`, `engines` or `sources`.
+        name: Built in, or an entry point of the group `airflow_provider_lakehouse.<kind>`.
+
+    Raises:
+        InvalidRequestError: Nobody registered the name; the error lists the names there are.
+        UnsupportedError: What the backend needs is not installed; the error names the extra.
+
+    Example:
+        >>> find("tables", "parquet")
+        Traceback (most recent call last):
+        ...
+        airflow_provider_lakehouse.core.errors.InvalidRequestError: Nothing among tables is called 'parquet'. \
+Use one of: delta, iceberg, memory. [kind='tables' name='parquet']
+    """
+    if name in BUILT_IN[kind]:
+        path, extra = BUILT_IN[kind][name]
+        return _load(path, kind=kind, name=name, extra=extra)
+    others = entry_points(group=f"{_PACKAGE}.{kind}")
+    if name in others.names:
+        return others[name].load()
+    known = ", ".join(sorted({*BUILT_IN[kind], *others.names}))
+    raise InvalidRequestError(f"Nothing among {kind} is called {name!r}. Use one of: {known}.", kind=kind, name=name)
+
+
+def _load(path: str, *, kind: str, name: str, extra: str) -> Any:  # noqa: ANN401
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except ImportError as error:
+        raise UnsupportedError(
+            f"What {name!r} of {kind} needs is not installed. Install 'airflow-provider-lakehouse[{extra}]'.",
+            kind=kind,
+            name=name,
+            module=error.name,
+        ) from error

@@ -1,0 +1,163 @@
+"""What a source is: it decides what to read, and reads exactly that as often as asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
+
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+type Json = str | int | float | bool | None | list[Json] | dict[str, Json]
+
+SOURCE_FILE_COLUMN: Final = "_source_file"
+"""Where a row came from: URI of the file, or name of the source's relation."""
+SOURCE_ROW_COLUMN: Final = "_source_row"
+"""Which row of it, counted from 1 (CSV and JSON lines: the line on which it starts); null where rows have no order."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """A part of a plan that one reader reads from start to end.
+
+    Args:
+        name: For logs and errors: a file's URI, a range of keys.
+        facts: What the reader needs to read the very same rows again; JSON, no secrets.
+    """
+
+    name: str
+    facts: Mapping[str, Json] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ExtractPlan:
+    """What will be read, decided before it is read and kept for every retry.
+
+    Args:
+        source: Identity of the source: a URI without credentials.
+        planned_at: When it was decided; also the ingestion time of its rows, so that a retry writes the same rows.
+        slices: In the order in which they count. Empty when there is nothing new.
+        position: What the target has seen once these slices are loaded; the next plan starts from it. JSON.
+        left_out: Why something that was found is not read, by name: still being written, empty, already loaded.
+    """
+
+    source: str
+    planned_at: datetime
+    slices: tuple[Slice, ...]
+    position: Mapping[str, Json] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse a naive instant."""
+        if self.planned_at.tzinfo is None:
+            raise InvalidRequestError("A plan needs a time zone with its instant. Use an aware datetime.")
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal characters of what will be read: the same for the same slices, whenever they were planned."""
+        parts: list[Any] = [self.source, [[s.name, dict(s.facts)] for s in self.slices]]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Json]:
+        """Return the plan as JSON, for XCom or a state store."""
+        return {
+            "source": self.source,
+            "planned_at": self.planned_at.isoformat(),
+            "slices": [{"name": s.name, "facts": dict(s.facts)} for s in self.slices],
+            "position": dict(self.position),
+            "left_out": dict(self.left_out),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` wrote."""
+        return cls(
+            source=value["source"],
+            planned_at=datetime.fromisoformat(value["planned_at"]),
+            slices=tuple(Slice(s["name"], s["facts"]) for s in value["slices"]),
+            position=value["position"],
+            left_out=value["left_out"],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that could not be read, or that breaks the schema.
+
+    Args:
+        reason: Short and stable, without values: `wrong number of fields`, `amount: not a decimal(10,2)`.
+        source_file: Where it came from.
+        source_row: Which row there, counted from 1; None where unknown.
+        payload: The row as it was found: the text of the line, or JSON. Goes into the quarantine table and nowhere else.
+    """
+
+    reason: str
+    source_file: str
+    source_row: int | None
+    payload: str
+
+
+class Rejects:
+    """Collects rows that are refused while the others are read.
+
+    Args:
+        max_rows: More than this many end the read: the batch is broken, not some of its rows.
+    """
+
+    def __init__(self, *, max_rows: int = 100_000) -> None:
+        self.max_rows = max_rows
+        self.rows: list[RejectedRow] = []
+
+    def add(self, row: RejectedRow) -> None:
+        """Keep a refused row.
+
+        Raises:
+            DataRejectedError: There are more than `max_rows`. Nothing was written.
+        """
+        self.rows.append(row)
+        if len(self.rows) > self.max_rows:
+            raise DataRejectedError(
+                f"More than {self.max_rows} rows of the batch are refused. Look at the source, or allow more.",
+                max_rows=self.max_rows,
+                first_reason=self.rows[0].reason,
+                source_file=row.source_file,
+            )
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A source of rows.
+
+    Guarantees:
+        Replay: reading the same plan again gives the same rows, or raises; never silently others.
+    """
+
+    @property
+    def identity(self) -> str:
+        """URI of the source, without credentials."""
+
+    def plan(self, *, position: Mapping[str, Json] | None, now: datetime) -> ExtractPlan:
+        """Decide what to read.
+
+        Args:
+            position: What the target has seen, from its last commit; None when it has seen nothing.
+            now: The instant of planning.
+
+        Raises:
+            UnavailableError: The source did not answer.
+        """
+
+    def read(self, plan: ExtractPlan, *, rejects: Rejects) -> pa.RecordBatchReader:
+        """Stream the rows of a plan, bounded in memory, with `_source_file` and `_source_row` as last columns.
+
+        Raises:
+            InvalidRequestError: The plan is not of this source.
+            DataRejectedError: What was planned is no longer there as it was, or too many rows are refused.
+            UnavailableError: The source did not answer.
+        """

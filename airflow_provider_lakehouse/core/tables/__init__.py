@@ -1,0 +1,1 @@
+"""Tables: read, write once, change, describe. One file for each backend."""
