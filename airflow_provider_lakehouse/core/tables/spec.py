@@ -6,14 +6,15 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import Schema, SchemaPlan, plan_schema
+from airflow_provider_lakehouse.core.tables.base import At, Change
 from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_lakehouse.core.tables.base import TableFacts
+    from airflow_provider_lakehouse.core.tables.base import CommitResult, Table, TableFacts, WriteToken
 
 Transform = Literal["identity", "bucket", "truncate", "year", "month", "day", "hour"]
 TRANSFORMS: Final[tuple[Transform, ...]] = ("identity", "bucket", "truncate", "year", "month", "day", "hour")
@@ -200,3 +201,36 @@ def plan_spec(spec: TableSpec, facts: TableFacts) -> SpecPlan:
     comment = spec.comment if spec.comment and spec.comment != facts.comment else None
     schema = SchemaPlan(plan_schema(facts.schema, spec.schema).changes)
     return SpecPlan(facts.version, schema, properties, comment, tuple(refused))
+
+
+def apply_spec(table: Table, plan: SpecPlan, *, token: WriteToken) -> CommitResult | None:
+    """Bring a table to its specification, in one commit.
+
+    Args:
+        table: The table the plan was made for.
+        plan: From `plan_spec`.
+        token: Names this change.
+
+    Returns:
+        The commit; None when there was nothing to do.
+
+    Raises:
+        InvalidRequestError: The plan holds differences that need a new table. Nothing was written.
+        UnsupportedError: The format cannot make one of the changes. Nothing was written.
+        ConflictError: The table's columns changed since the plan was made. Nothing was written; plan again.
+
+    Guarantees:
+        Replay: the same token twice changes once.
+    """
+    if plan.is_empty:
+        return None
+    if plan.refused:
+        raise InvalidRequestError(
+            "The specification needs a new table. Create it under another name and load it, or change the specification.",
+            table=table.identity.name,
+            refused=plan.refused,
+        )
+    if table.find(token) is None and table.facts(at=At(version=plan.base)).schema != table.facts().schema:
+        raise ConflictError("The table's columns changed since the plan was made. Plan again.", table=table.identity.name)
+    change = Change(schema_changes=plan.schema.changes, properties=plan.properties, comment=plan.comment)
+    return table.commit(change, token=token)

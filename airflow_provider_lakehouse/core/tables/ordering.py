@@ -1,0 +1,85 @@
+"""Bring a stream of rows into order, larger than memory."""
+
+from __future__ import annotations
+
+import tempfile
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_lakehouse.core.errors import UnavailableError, UnsupportedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import duckdb
+    import pyarrow as pa
+
+    from airflow_provider_lakehouse.core.tables.spec import SortField
+
+SORT_MEMORY_BYTES: Final = 512 * 1024 * 1024
+"""Memory DuckDB may use before it spills."""
+_BATCH_ROWS: Final = 65_536
+_PARTITION_PREFIX: Final = "__partition_"
+
+
+def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...]) -> Iterator[pa.RecordBatch]:
+    """Yield all rows by partition values first, then by `order`.
+
+    Args:
+        batches: Columns called `__partition_0`, ... hold partition values. All batches have one schema.
+        order: Further fields; nulls come first when ascending, last when descending.
+
+    Raises:
+        UnsupportedError: DuckDB is not installed.
+        UnavailableError: There is no room to spill to.
+    """
+    import pyarrow as pa
+
+    first = next(batches, None)
+    if first is None:
+        return
+    duckdb = _duckdb()
+
+    def stream() -> Iterator[pa.RecordBatch]:
+        yield first
+        yield from batches
+
+    reader = pa.RecordBatchReader.from_batches(first.schema, stream())
+    keys = [f"{_quoted(name)} ASC NULLS FIRST" for name in first.schema.names if name.startswith(_PARTITION_PREFIX)]
+    keys += [f"{_quoted(f.column)} {'DESC NULLS LAST' if f.descending else 'ASC NULLS FIRST'}" for f in order]
+    with tempfile.TemporaryDirectory(prefix="lakehouse-sort-") as folder, duckdb.connect(":memory:") as connection:
+        _settle(connection, folder)
+        connection.register("rows_in", reader)
+        try:
+            ordered = connection.sql(f"SELECT * FROM rows_in ORDER BY {', '.join(keys)}")
+            for batch in ordered.to_arrow_reader(_BATCH_ROWS):
+                yield batch.cast(first.schema)
+        except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
+            raise UnavailableError(
+                "There is not enough room to sort the rows. Free space for temporary files.", folder=folder
+            ) from error
+
+
+def _duckdb():  # type: ignore[no-untyped-def]  # noqa: ANN202
+    try:
+        import duckdb
+    except ImportError as error:
+        raise UnsupportedError(
+            "Writing in order, or into many partitions at once, needs DuckDB. Install 'airflow-provider-lakehouse[duckdb]'."
+        ) from error
+    return duckdb
+
+
+def _settle(connection: duckdb.DuckDBPyConnection, folder: str) -> None:
+    settings = {
+        "memory_limit": f"{SORT_MEMORY_BYTES}B",
+        "temp_directory": folder,
+        "TimeZone": "UTC",
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+    }
+    for name, value in settings.items():
+        connection.execute(f"SET {name} = '{value}'")
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
