@@ -5,14 +5,11 @@ Tables live as long as the process and are shared by all catalogs of the same wa
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, UnsupportedError
-from airflow_provider_lakehouse.core.schema import Schema
 from airflow_provider_lakehouse.core.tables.base import (
     FILE_COLUMN,
     HEAD,
@@ -28,58 +25,31 @@ from airflow_provider_lakehouse.core.tables.base import (
 )
 from airflow_provider_lakehouse.core.tables.data_files import conformed
 from airflow_provider_lakehouse.core.tables.filters import arrow_expression
-from airflow_provider_lakehouse.core.tables.spec import TableSpec
+from airflow_provider_lakehouse.core.tables.memory_state import (
+    Part,
+    State,
+    Store,
+    changed_schema,
+    changed_spec,
+    filled,
+    live_rows,
+    partition_keys,
+    removed_positions,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.schema import SchemaChange
     from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Probe, WriteToken
     from airflow_provider_lakehouse.core.tables.filters import Filter
+    from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 MAIN: Final = "main"
 
 
-@dataclass(frozen=True)
-class _Part:
-    """Rows that one commit added, and which of them still count."""
-
-    name: str
-    added_by: int
-    rows: pa.Table
-    removed: frozenset[int] = frozenset()
-
-
-@dataclass(frozen=True)
-class _State:
-    """A table as of one version."""
-
-    version: int
-    parent: int | None
-    committed_at: datetime
-    spec: TableSpec
-    parts: tuple[_Part, ...] = ()
-    operation: str = "create"
-    changes_rows: bool = False
-    rows_added: int = 0
-    rows_removed: int = 0
-    summary: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass
-class _Store:
-    """What all handles of one table share."""
-
-    states: dict[int, _State] = field(default_factory=dict)
-    heads: dict[str, int] = field(default_factory=dict)
-    tags: dict[str, int] = field(default_factory=dict)
-    tokens: dict[str, CommitResult] = field(default_factory=dict)
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-_WAREHOUSES: dict[str, dict[str, _Store]] = {}
+_WAREHOUSES: dict[str, dict[str, Store]] = {}
 
 
 class MemoryCatalog:
@@ -116,6 +86,7 @@ class MemoryTable:
         >>> import pyarrow as pa
         >>> from airflow_provider_lakehouse.core.schema import Column, Schema
         >>> from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
+        >>> from airflow_provider_lakehouse.core.tables.spec import TableSpec
         >>> table = open_catalog(CatalogSettings("memory", "memory://doctest")).table("sales.orders")
         >>> table.create(TableSpec(Schema.of(Column("id", "long"))))
         True
@@ -127,7 +98,7 @@ class MemoryTable:
         >>> table.drop()
     """
 
-    def __init__(self, identity: TableIdentity, stores: dict[str, _Store], *, probe: Probe = no_probe) -> None:
+    def __init__(self, identity: TableIdentity, stores: dict[str, Store], *, probe: Probe = no_probe) -> None:
         self._identity = identity
         self._stores = stores
         self._probe = probe
@@ -144,8 +115,8 @@ class MemoryTable:
     def create(self, spec: TableSpec) -> bool:
         """Create the table unless it is there."""
         self._probe("before memory.create")
-        store = _Store()
-        state = _State(version=0, parent=None, committed_at=datetime.now(UTC), spec=spec)
+        store = Store()
+        state = State(version=0, parent=None, committed_at=datetime.now(UTC), spec=spec)
         store.states[0], store.heads[MAIN] = state, 0
         created = self._stores.setdefault(self._identity.name, store) is store
         self._probe("after memory.create")
@@ -291,13 +262,13 @@ class MemoryTable:
             raise InvalidRequestError(f"Version {since} is not part of the table's history.", version=since)
         return tuple(entries[versions.index(since) + 1 :])
 
-    def _store(self) -> _Store:
+    def _store(self) -> Store:
         store = self._stores.get(self._identity.name)
         if store is None:
             raise InvalidRequestError(f"There is no table {self._identity.name!r}. Create it.", table=self._identity.name)
         return store
 
-    def _state(self, at: At) -> _State:
+    def _state(self, at: At) -> State:
         store = self._store()
         version: int | None = store.heads[MAIN]
         if at.version is not None:
@@ -313,9 +284,9 @@ class MemoryTable:
             raise InvalidRequestError(f"Table {self._identity.name!r} has no such state. Choose another.", at=str(at))
         return store.states[version]
 
-    def _lineage(self, state: _State) -> Iterator[_State]:
+    def _lineage(self, state: State) -> Iterator[State]:
         store = self._store()
-        current: _State | None = state
+        current: State | None = state
         while current is not None:
             yield current
             current = store.states[current.parent] if current.parent is not None else None
@@ -337,7 +308,7 @@ class MemoryTable:
 
         def batches() -> Iterator[pa.RecordBatch]:
             for part in state.parts:
-                rows = _live(part, whole)
+                rows = live_rows(part, whole)
                 if condition is not None:
                     rows = rows.filter(condition)
                 yield from rows.select(result.names).cast(result).to_batches(max_chunksize=65_536)
@@ -350,7 +321,7 @@ class MemoryTable:
         import pyarrow as pa
 
         head = self._store().heads.get(change.branch or MAIN, self._store().heads[MAIN])
-        schema = _changed(self._store().states[head].spec.schema, change.schema_changes).to_arrow()
+        schema = changed_schema(self._store().states[head].spec.schema, change.schema_changes).to_arrow()
         if change.rows.schema.names != schema.names:
             raise InvalidRequestError(
                 "Rows do not have the table's columns in the table's order. Align them first.",
@@ -363,12 +334,12 @@ class MemoryTable:
         store = self._store()
         head = store.states[store.heads.get(branch, store.heads[MAIN])]
         self._check_conflicts(change, head)
-        spec = _changed_spec(head.spec, change)
+        spec = changed_spec(head.spec, change)
         parts, removed = self._without_removed(change, head, rows)
         added = rows.num_rows if rows is not None else 0
         version = max(store.states) + 1
         if rows is not None and added:
-            parts = (*parts, _Part(f"memory:{token.digest}-{version}", version, rows))
+            parts = (*parts, Part(f"memory:{token.digest}-{version}", version, rows))
         state = replace(
             head,
             spec=spec,
@@ -385,7 +356,7 @@ class MemoryTable:
         )  # fmt: skip
         return self._append(state, branch=branch, token=token, result=result)
 
-    def _append(self, state: _State, *, branch: str, token: WriteToken, result: CommitResult) -> CommitResult:
+    def _append(self, state: State, *, branch: str, token: WriteToken, result: CommitResult) -> CommitResult:
         store = self._store()
         version = max(store.states) + 1
         parent = store.heads.get(branch, store.heads[MAIN])
@@ -394,7 +365,7 @@ class MemoryTable:
         store.tokens[token.key] = replace(result, version=version)
         return store.tokens[token.key]
 
-    def _check_conflicts(self, change: Change, head: _State) -> None:
+    def _check_conflicts(self, change: Change, head: State) -> None:
         if change.base is None or change.base == head.version:
             return
         if isinstance(change.removes, Positions):
@@ -411,92 +382,37 @@ class MemoryTable:
             if part.added_by > change.base and rows.num_rows:
                 raise self._conflict("added rows that this change had to know of", change, head)
 
-    def _conflict(self, what: str, change: Change, head: _State) -> ConflictError:
+    def _conflict(self, what: str, change: Change, head: State) -> ConflictError:
         return ConflictError(
             f"Another commit {what}. Run again.", table=self._identity.name, base=change.base, version=head.version
         )
 
     def _without_removed(
-        self, change: Change, head: _State, rows: pa.Table | None
-    ) -> tuple[tuple[_Part, ...], int]:
+        self, change: Change, head: State, rows: pa.Table | None
+    ) -> tuple[tuple[Part, ...], int]:
         if change.removes == "nothing":
             return head.parts, 0
         if change.removes == "all":
             return (), sum(part.rows.num_rows - len(part.removed) for part in head.parts)
         if isinstance(change.removes, Positions):
-            gone = _positions(change.removes)
+            gone = removed_positions(change.removes)
         else:
             gone = self._of_partitions(head, rows)
         parts = tuple(replace(p, removed=p.removed | gone.get(p.name, frozenset())) for p in head.parts)
         removed = sum(len(new.removed) - len(old.removed) for new, old in zip(parts, head.parts, strict=True))
         return tuple(part for part in parts if len(part.removed) < part.rows.num_rows), removed
 
-    def _of_partitions(self, head: _State, rows: pa.Table | None) -> dict[str, frozenset[int]]:
+    def _of_partitions(self, head: State, rows: pa.Table | None) -> dict[str, frozenset[int]]:
         fields = head.spec.partition_fields
         if not fields:
             raise InvalidRequestError("The table has no partitions to overwrite. Use 'replace'.", table=self._identity.name)
         if any(f.transform not in ("identity", "day", "month", "year") for f in fields):
             raise UnsupportedError("Tables in memory overwrite partitions by identity, day, month and year only.")
-        wanted = set(_partitions(rows, head.spec)) if rows is not None else set()
+        wanted = set(partition_keys(rows, head.spec)) if rows is not None else set()
         whole = head.spec.schema.to_arrow()
         return {
             part.name: frozenset(
-                index for index, key in enumerate(_partitions(_filled(part.rows, whole), head.spec)) if key in wanted
+                index for index, key in enumerate(partition_keys(filled(part.rows, whole), head.spec)) if key in wanted
             )
             for part in head.parts
         }
-
-
-def _partitions(rows: pa.Table, spec: TableSpec) -> list[tuple[object, ...]]:
-    cut: dict[str, int] = {"year": 4, "month": 7, "day": 10}
-    keys = []
-    for part in spec.partition_fields:
-        values = rows.column(part.column).to_pylist()
-        width = cut.get(part.transform)
-        keys.append([v if width is None or v is None else v.isoformat()[:width] for v in values])
-    return list(zip(*keys, strict=True))
-
-
-def _positions(removes: Positions) -> dict[str, frozenset[int]]:
-    gone: dict[str, set[int]] = {}
-    rows = removes.rows
-    for name, position in zip(
-        rows.column(FILE_COLUMN).to_pylist(), rows.column(POSITION_COLUMN).to_pylist(), strict=True
-    ):
-        gone.setdefault(name, set()).add(position)
-    return {name: frozenset(positions) for name, positions in gone.items()}
-
-
-def _filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    for field_ in schema:
-        if field_.name not in rows.column_names:
-            rows = rows.append_column(field_.name, pa.nulls(rows.num_rows, field_.type))
-    return rows.select(schema.names).cast(pa.schema([f.with_nullable(True) for f in schema]))
-
-
-def _live(part: _Part, schema: pa.Schema) -> pa.Table:
-    import pyarrow as pa
-
-    count = part.rows.num_rows
-    rows = _filled(part.rows, schema)
-    rows = rows.append_column(FILE_COLUMN, pa.repeat(pa.scalar(part.name), count))
-    rows = rows.append_column(POSITION_COLUMN, pa.array(range(count), pa.int64()))
-    if not part.removed:
-        return rows
-    return rows.filter(pa.array([index not in part.removed for index in range(count)], pa.bool_()))
-
-
-def _changed(schema: Schema, changes: tuple[SchemaChange, ...]) -> Schema:
-    return schema.with_columns(*(change.column for change in changes))
-
-
-def _changed_spec(spec: TableSpec, change: Change) -> TableSpec:
-    properties = {**spec.properties, **change.properties}
-    return replace(
-        spec,
-        schema=_changed(spec.schema, change.schema_changes),
-        properties={name: value for name, value in properties.items() if value is not None},
-        comment=spec.comment if change.comment is None else change.comment,
-    )

@@ -30,7 +30,7 @@ _SOURCE_TYPES: Final[dict[Transform, frozenset[str]]] = {
     "hour": _INSTANTS,
 }
 _NESTED: Final = frozenset({"list", "map", "struct"})
-_PARTITION_TEXT = re.compile(r"(?P<transform>\w+)\((?:(?P<parameter>\d+)\s*,\s*)?(?P<column>.+)\)\Z", re.DOTALL)
+_PARTITION_TEXT = re.compile(r"(?P<transform>\w+)\(\s*(?:(?P<parameter>\d+)\s*,\s*)?(?P<column>.+)\)\Z", re.DOTALL)
 DEFAULT_FILE_BYTES: Final = 128 * 1024 * 1024
 
 

@@ -1,0 +1,110 @@
+"""The values a table in memory is made of, and what may be asked of them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, CommitResult, Positions
+from airflow_provider_lakehouse.core.tables.spec import TableSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from airflow_provider_lakehouse.core.schema import Schema, SchemaChange
+    from airflow_provider_lakehouse.core.tables.base import Change
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows that one commit added, and which of them still count."""
+
+    name: str
+    added_by: int
+    rows: pa.Table
+    removed: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class State:
+    """A table as of one version."""
+
+    version: int
+    parent: int | None
+    committed_at: datetime
+    spec: TableSpec
+    parts: tuple[Part, ...] = ()
+    operation: str = "create"
+    changes_rows: bool = False
+    rows_added: int = 0
+    rows_removed: int = 0
+    summary: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Store:
+    """What all handles of one table share."""
+
+    states: dict[int, State] = field(default_factory=dict)
+    heads: dict[str, int] = field(default_factory=dict)
+    tags: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, CommitResult] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def partition_keys(rows: pa.Table, spec: TableSpec) -> list[tuple[object, ...]]:
+    cut: dict[str, int] = {"year": 4, "month": 7, "day": 10}
+    keys = []
+    for part in spec.partition_fields:
+        values = rows.column(part.column).to_pylist()
+        width = cut.get(part.transform)
+        keys.append([v if width is None or v is None else v.isoformat()[:width] for v in values])
+    return list(zip(*keys, strict=True))
+
+
+def removed_positions(removes: Positions) -> dict[str, frozenset[int]]:
+    gone: dict[str, set[int]] = {}
+    rows = removes.rows
+    for name, position in zip(
+        rows.column(FILE_COLUMN).to_pylist(), rows.column(POSITION_COLUMN).to_pylist(), strict=True
+    ):
+        gone.setdefault(name, set()).add(position)
+    return {name: frozenset(positions) for name, positions in gone.items()}
+
+
+def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    for field_ in schema:
+        if field_.name not in rows.column_names:
+            rows = rows.append_column(field_.name, pa.nulls(rows.num_rows, field_.type))
+    return rows.select(schema.names).cast(pa.schema([f.with_nullable(True) for f in schema]))
+
+
+def live_rows(part: Part, schema: pa.Schema) -> pa.Table:
+    import pyarrow as pa
+
+    count = part.rows.num_rows
+    rows = filled(part.rows, schema)
+    rows = rows.append_column(FILE_COLUMN, pa.repeat(pa.scalar(part.name), count))
+    rows = rows.append_column(POSITION_COLUMN, pa.array(range(count), pa.int64()))
+    if not part.removed:
+        return rows
+    return rows.filter(pa.array([index not in part.removed for index in range(count)], pa.bool_()))
+
+
+def changed_schema(schema: Schema, changes: tuple[SchemaChange, ...]) -> Schema:
+    return schema.with_columns(*(change.column for change in changes))
+
+
+def changed_spec(spec: TableSpec, change: Change) -> TableSpec:
+    properties = {**spec.properties, **change.properties}
+    return replace(
+        spec,
+        schema=changed_schema(spec.schema, change.schema_changes),
+        properties={name: value for name, value in properties.items() if value is not None},
+        comment=spec.comment if change.comment is None else change.comment,
+    )
