@@ -481,7 +481,7 @@ class TableSpecification:
         try:
             table.commit(change, token=token("b"))
         except UnsupportedError as error:
-            assert "widen" in str(error)  # noqa: PT017
+            assert "widen" in str(error)
             assert table.facts().schema.by_name["n"].type == "int"
         else:
             assert sorted(table.read().read_all().column("n").to_pylist()) == [1, 2**40]
@@ -533,7 +533,6 @@ class TableSpecification:
         table.commit(append(1, 2), token=token("a"))
         table.commit(Change(rows=orders(3).to_reader(), branch="audit"), token=token("b"))
         assert (ids(table), ids(table, at=At(branch="audit"))) == ([1, 2], [1, 2, 3])
-        positions, version = positions_of(table, 1)
         table.commit(Change(rows=orders(4).to_reader(), branch="audit"), token=token("b2"))
         assert "audit" in table.facts().branches
         table.publish("audit", token=token("b", pipeline="publish"))
@@ -557,6 +556,20 @@ class TableSpecification:
         table.drop_branch("audit")
         with pytest.raises(InvalidRequestError, match="audit"):
             table.publish("audit", token=token("d", pipeline="publish"))
+
+    def test_a_batch_whose_branch_was_dropped_can_be_staged_anew(self, table: Table) -> None:
+        assert isinstance(table, Publishing)
+        table.commit(append(1), token=token("a"))
+        table.commit(Change(rows=orders(2).to_reader(), branch="audit"), token=token("b"))
+        assert table.commit(Change(rows=orders(2).to_reader(), branch="audit"), token=token("b")).replayed
+        table.drop_branch("audit")
+        assert table.find(token("b")) is None
+        assert not table.commit(Change(rows=orders(3).to_reader(), branch="audit"), token=token("b")).replayed
+        table.publish("audit", token=token("b", pipeline="publish"))
+        table.drop_branch("audit")
+        assert ids(table) == [1, 3]
+        assert table.find(token("b")) is not None
+        assert table.find(token("a")) is not None
 
     def test_dying_anywhere_in_a_publication_and_running_again_publishes_once(self, tmp_path: Path) -> None:
         def prepare(number: int) -> Path:

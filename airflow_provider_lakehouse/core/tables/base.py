@@ -418,7 +418,10 @@ class Publishing(Protocol):
         """
 
     def drop_branch(self, branch: str) -> None:
-        """Forget a branch; nothing happens when it is not there."""
+        """Forget a branch and the tokens of what was staged on it, so that the batch can be staged anew.
+
+        Nothing happens when the branch is not there. Tokens of a branch that was published are kept.
+        """
 
 
 @runtime_checkable

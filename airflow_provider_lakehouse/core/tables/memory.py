@@ -214,15 +214,19 @@ class MemoryTable:
             )
             store.heads[MAIN] = staged.version
             del store.heads[branch]
+            store.staged.pop(branch, None)
             store.tokens[token.key] = result
         self._probe("after memory.publish")
         return result
 
     def drop_branch(self, branch: str) -> None:
-        """Forget a branch."""
+        """Forget a branch and the tokens of what was staged on it."""
         if branch == MAIN:
             raise InvalidRequestError("The main branch cannot be dropped. Drop the table.")
-        self._store().heads.pop(branch, None)
+        store = self._store()
+        store.heads.pop(branch, None)
+        for key in store.staged.pop(branch, ()):
+            store.tokens.pop(key, None)
 
     def tag(self, name: str, *, at: At = HEAD) -> None:
         """Name a state."""
@@ -363,6 +367,8 @@ class MemoryTable:
         store.states[version] = replace(state, version=version, parent=parent, committed_at=datetime.now(UTC))
         store.heads[branch] = version
         store.tokens[token.key] = replace(result, version=version)
+        if branch != MAIN:
+            store.staged.setdefault(branch, set()).add(token.key)
         return store.tokens[token.key]
 
     def _check_conflicts(self, change: Change, head: State) -> None:

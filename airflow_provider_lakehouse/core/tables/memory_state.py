@@ -52,6 +52,7 @@ class Store:
     heads: dict[str, int] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, CommitResult] = field(default_factory=dict)
+    staged: dict[str, set[str]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
