@@ -1,5 +1,5 @@
 -- A row is one basket: one receipt of one household in one store. Key: basket_id.
--- Reads silver_sales. shelf_value is what the lines would have cost without the store's own discounts (retail_disc and
+-- Reads silver.sales. shelf_value is what the lines would have cost without the store's own discounts (retail_disc and
 -- coupon_match_disc); coupon_disc is paid by the manufacturer, so it is not taken from sales_value.
 SELECT
     basket_id,
@@ -15,5 +15,11 @@ SELECT
     CAST(SUM(retail_disc) AS DECIMAL(18, 2)) AS retail_disc,
     CAST(SUM(coupon_disc) AS DECIMAL(18, 2)) AS coupon_disc,
     CAST(SUM(coupon_match_disc) AS DECIMAL(18, 2)) AS coupon_match_disc
-FROM silver_sales
+FROM silver.sales
+WHERE
+    business_date IN (
+        SELECT new.business_date
+        FROM silver.sales AS new
+        WHERE new._batch BETWEEN $first_batch AND $last_batch
+    )
 GROUP BY basket_id, business_date, sold_at, store_id, household_id

@@ -1,5 +1,5 @@
 -- A row is one household on one business day on which it bought something. Key: (business_date, household_id).
--- Reads silver_sales and the dimension silver_households with valid_from (inclusive) and valid_to (exclusive, NULL for
+-- Reads silver.sales and the dimension silver.households with valid_from (inclusive) and valid_to (exclusive, NULL for
 -- the version that holds now). Households without demographics have 'UNKNOWN' bands.
 WITH daily AS (
     SELECT
@@ -13,7 +13,13 @@ WITH daily AS (
         CAST(SUM(retail_disc) AS DECIMAL(18, 2)) AS retail_disc,
         CAST(SUM(coupon_disc) AS DECIMAL(18, 2)) AS coupon_disc,
         CAST(SUM(coupon_match_disc) AS DECIMAL(18, 2)) AS coupon_match_disc
-    FROM silver_sales
+    FROM silver.sales
+    WHERE
+        business_date IN (
+            SELECT new.business_date
+            FROM silver.sales AS new
+            WHERE new._batch BETWEEN $first_batch AND $last_batch
+        )
     GROUP BY business_date, household_id
 )
 
@@ -31,7 +37,7 @@ SELECT
     d.coupon_disc,
     d.coupon_match_disc
 FROM daily AS d
-LEFT JOIN silver_households AS h
+LEFT JOIN silver.households AS h
     ON
         d.household_id = h.household_id
         AND d.business_date >= CAST(h.valid_from AS DATE)

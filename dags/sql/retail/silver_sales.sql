@@ -1,5 +1,6 @@
 -- A row is one line of a basket with what its product was on that day. Key: (basket_id, product_id).
--- Reads silver_transactions and the dimension silver_products with valid_from (inclusive) and valid_to (exclusive,
+-- Reads the lines of silver.transactions that came in the batches from $first_batch to $last_batch, and the dimension
+-- silver.products with valid_from (inclusive) and valid_to (exclusive,
 -- NULL for the version that holds now). Every line stays: 17 products that were sold are in no extract, they are
 -- 'UNKNOWN'. items counts what was put on the belt; something sold by volume is one item, whatever its quantity.
 SELECT
@@ -17,10 +18,12 @@ SELECT
     t.coupon_disc,
     t.coupon_match_disc,
     COALESCE(p.department, 'UNKNOWN') AS department,
-    COALESCE(p.brand, 'UNKNOWN') AS brand
-FROM silver_transactions AS t
-LEFT JOIN silver_products AS p
+    COALESCE(p.brand, 'UNKNOWN') AS brand,
+    t._batch
+FROM silver.transactions AS t
+LEFT JOIN silver.products AS p
     ON
         t.product_id = p.product_id
         AND t.business_date >= CAST(p.valid_from AS DATE)
         AND (p.valid_to IS NULL OR t.business_date < CAST(p.valid_to AS DATE))
+WHERE t._batch BETWEEN $first_batch AND $last_batch

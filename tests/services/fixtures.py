@@ -1,0 +1,54 @@
+"""Session fixtures for the real servers; a conftest makes them known by importing them."""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from typing import NoReturn
+
+import pytest
+
+from .postgres_server import PostgresServer
+from .process import LoopbackServer, ServiceMissingError
+from .s3_server import S3Server
+
+REQUIRE_VARIABLE = "LAKEHOUSE_REQUIRE_SERVICES"
+
+
+def report_missing(error: ServiceMissingError) -> NoReturn:
+    """Skips the test that needs a missing server, or fails it where the servers are required.
+
+    Args:
+        error: Says what is missing and how to install it.
+    """
+    if os.environ.get(REQUIRE_VARIABLE) == "1":
+        pytest.fail(f"{REQUIRE_VARIABLE}=1, but there is {error}", pytrace=False)
+    pytest.skip(str(error))
+
+
+def run[S: LoopbackServer](server: S) -> Iterator[S]:
+    """Runs a server for as long as a fixture lives.
+
+    Args:
+        server: The server, not yet started.
+
+    Yields:
+        The running server.
+    """
+    with contextlib.ExitStack() as cleanup:
+        try:
+            cleanup.enter_context(server)
+        except ServiceMissingError as error:
+            report_missing(error)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3_server() -> Iterator[S3Server]:
+    """Runs a real S3 server, shared by the session: give each test a bucket or a prefix of its own."""
+    yield from run(S3Server())
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """Runs a real PostgreSQL server, shared by the session: give each test a database of its own."""
+    yield from run(PostgresServer())
