@@ -64,14 +64,27 @@ def medallion(landing: Path) -> Iterator[Query]:
     """Run SQL on a week: bronze as landed, redelivery and all; silver and gold by the SQL of the DAG."""
     version = "extract_date AS valid_from, CAST(NULL AS DATE) AS valid_to"
     with database() as run:
-        run(f"CREATE TABLE bronze_transactions AS {sold(landing, days='2017-02-*')}")
+        for layer in ("bronze", "silver", "gold"):
+            run(f"CREATE SCHEMA {layer}")
+        run(f"CREATE TABLE bronze.transactions AS SELECT *, 1 AS _batch FROM ({sold(landing, days='2017-02-*')})")
         for kind, ending in (("products", "parquet"), ("households", "csv"), ("coupons", "csv")):
-            run(f"CREATE VIEW bronze_{kind} AS SELECT * FROM '{landing}/{kind}/2017-01-01.{ending}'")
+            run(f"CREATE VIEW bronze.{kind} AS SELECT *, 1 AS _batch FROM '{landing}/{kind}/2017-01-01.{ending}'")
         for name in ("silver_products", "silver_households"):
-            run(f"CREATE TABLE {name} AS SELECT *, {version} FROM ({(SQL / name).with_suffix('.sql').read_text()})")
+            run(f"CREATE TABLE {table(name)} AS SELECT *, {version} FROM ({statement(name)})")
         for name in ("silver_transactions", "silver_coupons", "silver_sales", *GOLD):
-            run(f"CREATE TABLE {name} AS {(SQL / name).with_suffix('.sql').read_text()}")
+            run(f"CREATE TABLE {table(name)} AS {statement(name)}")
         yield run
+
+
+def table(name: str) -> str:
+    """Return the table that a file of SQL fills."""
+    return name.replace("_", ".", 1)
+
+
+def statement(name: str) -> str:
+    """Return the SQL of a file for the one batch there is."""
+    text = (SQL / name).with_suffix(".sql").read_text()
+    return text.replace("$first_batch", "1").replace("$last_batch", "1")
 
 
 @contextmanager
@@ -307,21 +320,21 @@ class TestMedallion:
     def test_silver_adds_up_to_the_cent_although_lines_were_delivered_twice(self, medallion: Query) -> None:
         expected = sums_of(expected_totals(since=SINCE, until=UNTIL).total)
 
-        assert medallion("SELECT count(*) FROM bronze_transactions") == [(expected[0] + 406,)]
-        assert sums(medallion, "FROM silver_transactions") == expected
-        assert sums(medallion, "FROM silver_sales") == expected
+        assert medallion("SELECT count(*) FROM bronze.transactions") == [(expected[0] + 406,)]
+        assert sums(medallion, "FROM silver.transactions") == expected
+        assert sums(medallion, "FROM silver.sales") == expected
 
-    @pytest.mark.parametrize("table", GOLD)
-    def test_gold_adds_up_to_the_cent(self, medallion: Query, table: str) -> None:
+    @pytest.mark.parametrize("name", GOLD)
+    def test_gold_adds_up_to_the_cent(self, medallion: Query, name: str) -> None:
         lines, _, *cents = sums_of(expected_totals(since=SINCE, until=UNTIL).total)
 
-        assert sums(medallion, f"SELECT *, 0 AS quantity FROM {table}")[2:] == tuple(cents)
-        assert medallion(f"SELECT sum(lines) FROM {table}") == [(lines,)]
+        assert sums(medallion, f"SELECT *, 0 AS quantity FROM {table(name)}")[2:] == tuple(cents)
+        assert medallion(f"SELECT sum(lines) FROM {table(name)}") == [(lines,)]
 
     def test_the_basket_mart_has_a_row_for_every_basket(self, medallion: Query) -> None:
         expected = expected_totals(since=SINCE, until=UNTIL).total
 
-        assert medallion("SELECT count(*) FROM gold_baskets") == [(expected.baskets,)]
+        assert medallion("SELECT count(*) FROM gold.baskets") == [(expected.baskets,)]
 
     @pytest.mark.parametrize("file", sorted(SQL.glob("*.sql")), ids=lambda file: file.stem)
     def test_every_file_names_its_row_and_a_key_that_is_unique(self, medallion: Query, file: Path) -> None:
@@ -329,21 +342,21 @@ class TestMedallion:
         named = re.match(r"A row is [^.]+\. Key: \(?([a-z_, ]+)\)?\. Reads ", comment)
 
         assert named, comment
-        keys = f"SELECT {named[1]} FROM {file.stem} GROUP BY {named[1]} HAVING count(*) > 1"
+        keys = f"SELECT {named[1]} FROM {table(file.stem)} GROUP BY {named[1]} HAVING count(*) > 1"
         assert medallion(keys) == []
 
     def test_money_is_decimal_and_counts_are_integers(self, medallion: Query) -> None:
-        kinds = {"BIGINT", "INTEGER", "VARCHAR", "DATE", "TIMESTAMP WITH TIME ZONE", "DECIMAL(10,2)", "DECIMAL(18,2)"}
+        kinds = {"BIGINT", "INTEGER", "VARCHAR", "DATE", "TIMESTAMP WITH TIME ZONE", "DECIMAL(10,2)", "DECIMAL(18,2)", "BOOLEAN"}
 
         for file in SQL.glob("*.sql"):
-            assert {kind for _, kind, *_ in medallion(f"DESCRIBE {file.stem}")} <= kinds, file
+            assert {kind for _, kind, *_ in medallion(f"DESCRIBE {table(file.stem)}")} <= kinds, file
 
     def test_a_line_of_gasoline_is_one_item(self, medallion: Query) -> None:
-        assert medallion("SELECT DISTINCT items FROM silver_sales WHERE quantity > 1000") == [(1,)]
+        assert medallion("SELECT DISTINCT items FROM silver.sales WHERE quantity > 1000") == [(1,)]
 
     def test_a_product_in_no_extract_stays_as_unknown(self, medallion: Query) -> None:
-        missing = "product_id NOT IN (SELECT product_id FROM silver_products)"
-        found = medallion(f"SELECT DISTINCT department, brand FROM silver_sales WHERE {missing}")
+        missing = "product_id NOT IN (SELECT product_id FROM silver.products)"
+        found = medallion(f"SELECT DISTINCT department, brand FROM silver.sales WHERE {missing}")
 
         assert found == [("UNKNOWN", "UNKNOWN")]
 
