@@ -1,0 +1,27 @@
+"""Results of the core as JSON, for XCom, asset events and logs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import date, datetime
+from typing import Any
+
+
+def as_json(value: object) -> Any:  # noqa: ANN401
+    """Return a frozen value as JSON: dataclasses as objects, tuples as lists, instants in ISO 8601.
+
+    Example:
+        >>> from airflow_provider_lakehouse.core.quality.checks import CheckOutcome
+        >>> as_json((CheckOutcome("id is there", "fail", 0),))
+        [{'name': 'id is there', 'severity': 'fail', 'violations': 0}]
+    """
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(name): as_json(item) for name, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    if isinstance(value, (datetime, date)):
+        return value.isoformat()
+    return value

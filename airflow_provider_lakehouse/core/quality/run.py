@@ -1,0 +1,193 @@
+"""Run checks: on rows that are on their way into a table, or on a table that is there."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
+from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, TableCheck
+from airflow_provider_lakehouse.core.sources.base import RejectedRow
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+
+    from airflow_provider_lakehouse.core.engines.base import Engine, Relation
+    from airflow_provider_lakehouse.core.quality.checks import Check
+    from airflow_provider_lakehouse.core.sources.base import Rejects
+
+BROKEN_COLUMN: Final = "__broken_checks"
+CHECKED: Final = "checked"
+
+
+@dataclass(frozen=True)
+class ChecksResult:
+    """What the checks of a table found.
+
+    Args:
+        table: Which table.
+        version: Which version of it.
+        rows: Rows that were checked; None where no check looked at rows.
+        outcomes: One for each check, in their order.
+    """
+
+    table: str
+    version: int
+    rows: int | None
+    outcomes: tuple[CheckOutcome, ...]
+
+    @property
+    def failed(self) -> tuple[CheckOutcome, ...]:
+        """Outcomes that stop the pipeline."""
+        return tuple(one for one in self.outcomes if not one.passed and one.severity != "warn")
+
+    def require(self) -> None:
+        """Stop when a check failed.
+
+        Raises:
+            DataRejectedError: Names the checks, with counts.
+        """
+        if self.failed:
+            raise DataRejectedError(
+                f"Table {self.table!r} breaks {len(self.failed)} of its checks. Look at the rows, and correct them at the source.",
+                table=self.table,
+                version=self.version,
+                checks=tuple(f"{one.name}: {one.violations}" for one in self.failed),
+            )
+
+
+def run_checks(
+    relation: Relation, checks: Sequence[Check], *, engine: Engine, table: str, version: int
+) -> ChecksResult:
+    """Check a table. All conditions on rows are counted in one scan.
+
+    Args:
+        relation: What is checked.
+        checks: Conditions on rows and queries.
+        engine: Runs them.
+        table: Name of the table, for the result.
+        version: Version that `relation` shows, for the result.
+
+    Returns:
+        What was found; call `require` to stop on failures.
+
+    Raises:
+        InvalidRequestError: A check is not SQL over the table's columns.
+    """
+    of_rows = [check for check in checks if isinstance(check, RowCheck)]
+    counts: dict[str, int] = {}
+    rows: int | None = None
+    if of_rows:
+        sums = ", ".join(f"count(*) FILTER (({check.condition}) IS NOT TRUE)" for check in of_rows)
+        rows, *found = _first_row(engine, f"SELECT count(*), {sums} FROM {CHECKED}", relation)
+        counts = dict(zip((check.name for check in of_rows), found, strict=True))
+    for check in checks:
+        if isinstance(check, TableCheck):
+            query = check.query.strip().rstrip(";")
+            (counts[check.name],) = _first_row(engine, f"SELECT count(*) FROM ({query}\n) AS wrong", relation)
+    outcomes = tuple(CheckOutcome(check.name, check.severity, counts[check.name]) for check in checks)
+    return ChecksResult(table, version, rows, outcomes)
+
+
+def _first_row(engine: Engine, sql: str, relation: Relation) -> tuple[int, ...]:
+    numbered = {CHECKED: relation}
+    with engine.query(sql, tables=numbered) as reader:
+        columns = reader.read_all().columns
+        return tuple(int(column[0].as_py()) for column in columns)
+
+
+@dataclass
+class RowGate:
+    """Lets rows pass that meet the checks, and keeps the others aside.
+
+    Args:
+        checks: Conditions on rows.
+        rejects: Where rows of severity `quarantine` go.
+        source: Where the rows come from, for the quarantine.
+    """
+
+    checks: tuple[RowCheck, ...]
+    rejects: Rejects
+    source: str
+    broken: Counter[str] = field(default_factory=Counter)
+    rows: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse two checks of one name."""
+        names = [check.name for check in self.checks]
+        if len(set(names)) < len(names):
+            raise InvalidRequestError("Two checks have the same name. Rename one.", checks=tuple(names))
+
+    def wrap(self, sql: str) -> str:
+        """Return the query with a further column: the numbers of the checks that a row breaks."""
+        if not self.checks:
+            return sql
+        broken = ", ".join(f"CASE WHEN ({c.condition}) IS NOT TRUE THEN {i} END" for i, c in enumerate(self.checks))
+        inner = sql.strip().rstrip(";")
+        return (
+            f"SELECT *, list_filter([{broken}], lambda broken_one: broken_one IS NOT NULL) AS {BROKEN_COLUMN} "
+            f"FROM ({inner}\n) AS unchecked"
+        )
+
+    def pass_on(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
+        """Stream the rows that pass, without the further column.
+
+        Raises:
+            DataRejectedError: At the end of the stream, when a check of severity `fail` was broken; so nothing is committed.
+        """
+        import pyarrow as pa
+
+        if not self.checks:
+            return rows
+        names = [name for name in rows.schema.names if name != BROKEN_COLUMN]
+        schema = pa.schema([rows.schema.field(name) for name in names])
+        return pa.RecordBatchReader.from_batches(schema, self._batches(rows, names))
+
+    def outcomes(self) -> tuple[CheckOutcome, ...]:
+        """Return what was found so far."""
+        return tuple(CheckOutcome(check.name, check.severity, self.broken[check.name]) for check in self.checks)
+
+    def _batches(self, rows: pa.RecordBatchReader, names: list[str]) -> Iterator[pa.RecordBatch]:
+        import pyarrow.compute as pc
+
+        aside = frozenset(i for i, check in enumerate(self.checks) if check.severity in ("quarantine", "drop"))
+        for batch in rows:
+            self.rows += batch.num_rows
+            found = batch.column(BROKEN_COLUMN)
+            sound = pc.equal(pc.list_value_length(found), 0)
+            broken = batch.filter(pc.invert(sound))
+            passing = batch.filter(sound).select(names)
+            if passing.num_rows:
+                yield passing
+            if broken.num_rows:
+                tolerated = self._set_aside(broken, names, aside)
+                if tolerated:
+                    yield broken.take(tolerated).select(names)
+        self._require()
+
+    def _set_aside(self, broken: pa.RecordBatch, names: list[str], aside: frozenset[int]) -> list[int]:
+        """Count broken checks, keep refused rows, and return the places of rows that pass all the same."""
+        tolerated = []
+        numbers = broken.column(BROKEN_COLUMN).to_pylist()
+        payloads = broken.select(names).to_pylist()
+        for place, (found, row) in enumerate(zip(numbers, payloads, strict=True)):
+            self.broken.update(self.checks[number].name for number in found)
+            if not aside.intersection(found):
+                tolerated.append(place)
+                continue
+            reasons = [self.checks[n].name for n in found if self.checks[n].severity == "quarantine"]
+            if reasons:
+                text = json.dumps(row, default=str, ensure_ascii=False)
+                self.rejects.add(RejectedRow("; ".join(reasons), self.source, None, text))
+        return tolerated
+
+    def _require(self) -> None:
+        failed = tuple(f"{o.name}: {o.violations}" for o in self.outcomes() if o.severity == "fail" and not o.passed)
+        if failed:
+            raise DataRejectedError(
+                "Rows break checks that allow none. Correct them at the source, or choose another severity.", checks=failed
+            )

@@ -1,0 +1,173 @@
+"""Which columns a file has: from its header, its footer, or its first lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, BinaryIO, Final
+
+from airflow_provider_lakehouse.core.errors import UnsupportedError
+from airflow_provider_lakehouse.core.schema import Column, Schema
+from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN
+from airflow_provider_lakehouse.core.sources.file_copies import CorruptFileError
+from airflow_provider_lakehouse.core.sources.file_lines import csv_records, parse_object
+from airflow_provider_lakehouse.core.sources.file_values import infer_type
+from airflow_provider_lakehouse.core.types import is_widening
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_provider_lakehouse.core.sources.file_lines import CsvDialect, Record
+
+RESERVED: Final = frozenset({SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN})
+SAMPLE_ROWS: Final = 1_000
+_SAMPLE_VALUES: Final = 1_000_000
+_MAX_LONG: Final = 2**63
+
+
+def column_names(header: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the names of columns: a name that is empty becomes `column_3`, one that is taken gets `_2` behind it.
+
+    Example:
+        >>> column_names(["id", "", "id", "id_2"])
+        ('id', 'column_2', 'id_3', 'id_2')
+    """
+    given = [name or f"column_{place}" for place, name in enumerate(header, 1)]
+    taken = set(given) | RESERVED
+    first = set(RESERVED)
+    names: list[str] = []
+    for name in given:
+        free, number = name, 2
+        while free in first or (free != name and free in taken):
+            free, number = f"{name}_{number}", number + 1
+        first.add(free)
+        names.append(free)
+    return tuple(names)
+
+
+def csv_header(lines: Iterable[bytes], dialect: CsvDialect, *, is_whole: bool) -> tuple[tuple[str, ...], int] | None:
+    """Return the column names of a CSV file and the number of lines they take; None for a file without any record.
+
+    Without a header the names are `column_1` and so on, and no line is taken.
+
+    Raises:
+        CorruptFileError: The first record cannot be taken apart.
+    """
+    record = next(csv_records(lines, dialect, is_whole=is_whole), None)
+    if record is None:
+        return None
+    if record.fault or ("\r" in record.text and dialect.quote not in record.text):
+        raise CorruptFileError(f"no readable header: {record.fault or 'lines must end with a line feed'}")
+    if not dialect.has_header:
+        return column_names([""] * len(record.fields)), 0
+    return column_names(record.fields), record.line + record.text.count("\n")
+
+
+def csv_columns(lines: Sequence[bytes], dialect: CsvDialect, *, is_whole: bool, infers: bool) -> tuple[Column, ...]:
+    """Return the columns of a CSV file; all of type `string` unless they are to be inferred from the lines given."""
+    header = csv_header(lines, dialect, is_whole=is_whole)
+    if header is None:
+        return ()
+    names, skipped = header
+    if not infers:
+        return tuple(Column(name, "string") for name in names)
+    sample = [
+        record.fields
+        for record in _first(csv_records(lines, dialect, is_whole=is_whole), 1 + _SAMPLE_VALUES // max(1, len(names)))
+        if len(record.fields) == len(names)
+    ][1 if skipped else 0 :]
+    return tuple(
+        Column(name, infer_type(row[place] for row in sample)) for place, name in enumerate(names)
+    )  # fmt: skip
+
+
+def _first(records: Iterable[Record], rows: int) -> list[Record]:
+    return [record for record, _ in zip(records, range(min(rows, SAMPLE_ROWS)), strict=False)]
+
+
+def json_columns(lines: Iterable[bytes]) -> tuple[Column, ...]:
+    """Return the fields of the objects in the lines given, in order of appearance, with the types their values have."""
+    values: dict[str, list[object]] = {}
+    for line, _ in zip(lines, range(SAMPLE_ROWS), strict=False):
+        found = parse_object(line.decode(errors="replace").strip().removeprefix("\ufeff"))
+        for name, value in found.items() if isinstance(found, dict) else ():
+            values.setdefault(name, []).append(value)
+    return tuple(
+        Column(name, _json_type([v for v in values[name] if v is not None]))
+        for name in values
+        if name and name not in RESERVED
+    )
+
+
+def _json_type(values: list[object]) -> str:
+    kinds = {bool if isinstance(v, bool) else int if isinstance(v, int) else float if isinstance(v, float) else type(v)
+             for v in values}  # fmt: skip
+    if kinds == {bool}:
+        return "boolean"
+    if kinds == {int} and all(isinstance(v, int) and -_MAX_LONG <= v < _MAX_LONG for v in values):
+        return "long"
+    if kinds and kinds <= {int, float}:
+        return "double"
+    if kinds == {str}:
+        found = infer_type(str(v) for v in values)
+        return found if found in ("date", "timestamp", "timestamptz") else "string"
+    return "string"
+
+
+def parquet_columns(file: BinaryIO) -> tuple[Column, ...]:
+    """Return the columns of a Parquet file.
+
+    Raises:
+        CorruptFileError: It is not a whole Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        arrow = pq.read_schema(file)
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptFileError("not a whole Parquet file") from error
+    return _of_arrow(arrow)
+
+
+def avro_columns(file: BinaryIO) -> tuple[Column, ...]:
+    """Return the columns of an Avro file.
+
+    Raises:
+        CorruptFileError: It is not an Avro file.
+        UnsupportedError: fastavro is not installed.
+    """
+    from airflow_provider_lakehouse.core.sources.file_avro import avro_schema
+
+    return _of_arrow(avro_schema(file))
+
+
+def _of_arrow(arrow: object) -> tuple[Column, ...]:
+    try:
+        columns = Schema.from_arrow(arrow).columns
+    except UnsupportedError as error:
+        raise CorruptFileError(f"a column of a type that no table can hold: {error.facts.get('arrow_type')}") from error
+    return tuple(Column(c.name, c.type) for c in columns if c.name not in RESERVED)
+
+
+def merge_columns(files: Iterable[Iterable[Column]]) -> tuple[Column, ...]:
+    """Return the columns of several files together; a column whose types do not agree gets one that holds all, or
+    `string`.
+
+    Example:
+        >>> merged = merge_columns([[Column("a", "int")], [Column("a", "long"), Column("b", "date")], [Column("b", "long")]])
+        >>> [(column.name, column.type) for column in merged]
+        [('a', 'long'), ('b', 'string')]
+    """
+    types: dict[str, str] = {}
+    for columns in files:
+        for column in columns:
+            types[column.name] = _wider(types.get(column.name, column.type), column.type)
+    return tuple(Column(name, type_) for name, type_ in types.items())
+
+
+def _wider(one: str, other: str) -> str:
+    if is_widening(one, other):
+        return other
+    if is_widening(other, one):
+        return one
+    numbers = {"int", "long", "float", "double"}
+    return "double" if {one, other} <= numbers else "string"

@@ -1,0 +1,157 @@
+"""The medallion: land, bronze, and then layer after layer staged, checked and published."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from airflow.sdk import TaskGroup
+
+from airflow_provider_lakehouse.bridge.connections import DEFAULT_CONNECTION
+from airflow_provider_lakehouse.bridge.results import as_json
+from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
+from airflow_provider_lakehouse.operators.ingest_files import LakehouseIngestFilesOperator
+from airflow_provider_lakehouse.operators.publish import LakehousePublishOperator
+from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow_provider_lakehouse.core.quality.checks import Check, RowCheck
+
+STAGED_BRANCH: Final = "staged-{{ run_id | replace(':', '-') | replace('+', '-') }}"
+"""The branch on which a run stages its batches: one for each run."""
+
+
+@dataclass(frozen=True)
+class LandedTable:
+    """A bronze table: files as they landed.
+
+    Args:
+        table: `namespace.table`.
+        files: Where they land, with wildcards; may be a template.
+        columns: Type by name; None infers them.
+        required: Columns that may not be null.
+        mode: How rows are added.
+    """
+
+    table: str
+    files: str
+    columns: Mapping[str, str] | None = None
+    required: tuple[str, ...] = ()
+    mode: str | Mapping[str, Any] = "dedup"
+
+
+@dataclass(frozen=True)
+class DerivedTable:
+    """A table made by a query over others.
+
+    Args:
+        table: `namespace.table`.
+        sql: One SELECT, or the path of a `.sql` file. The values `$first_batch` and `$last_batch` tell which batches of
+            `follows` this run brought.
+        reads: Tables the query names.
+        follows: The bronze table whose batches the query takes up.
+        mode: How rows change the table.
+        row_checks: Conditions on rows, before they are staged.
+        checks: Checks of the staged table, before it is published.
+    """
+
+    table: str
+    sql: str
+    reads: tuple[str, ...]
+    follows: str
+    mode: str | Mapping[str, Any] = "append"
+    row_checks: tuple[RowCheck, ...] = ()
+    checks: tuple[Check, ...] = field(default=())
+
+
+def medallion(
+    *,
+    group_id: str,
+    bronze: Sequence[LandedTable],
+    layers: Mapping[str, Sequence[DerivedTable]],
+    lakehouse_conn_id: str = DEFAULT_CONNECTION,
+    quarantine: str = "quarantine.rows",
+    ledger: str = "ledger.files",
+    **options: Any,  # noqa: ANN401
+) -> TaskGroup:
+    """Build the tasks of a medallion: every layer is mapped over its tables, and published only when all of it passed.
+
+    In each layer the batch of every table is staged on a branch of its own, then checked there, then published. A layer whose
+    checks fail leaves the main branches as they were, and nothing after it runs.
+
+    Args:
+        group_id: Prefix of the task ids.
+        bronze: Tables that files land in.
+        layers: Derived tables by layer, in order; a layer may read all layers before it.
+        lakehouse_conn_id: A connection of type `lakehouse`.
+        quarantine: Table for refused rows.
+        ledger: Table that knows which files were claimed.
+        **options: Of every operator, such as `retries`.
+
+    Returns:
+        The group; its tasks are `bronze`, and `stage`, `check` and `publish` in a group for each layer.
+
+    Guarantees:
+        Once: every step has a token of the run; see each operator for retries and kills.
+    """
+    shared = {"lakehouse_conn_id": lakehouse_conn_id, "map_index_template": "{{ task.table }}", **options}
+    with TaskGroup(group_id=group_id) as group:
+        ingest = LakehouseIngestFilesOperator.partial(
+            task_id="bronze", quarantine=quarantine, ledger=ledger, **shared
+        ).expand_kwargs([_landed(one) for one in bronze])
+        places = {one.table: place for place, one in enumerate(bronze)}
+        previous: Any = ingest
+        for name, tables in layers.items():
+            previous = _layer(name, tables, places, ingest.task_id, quarantine, shared, after=previous)
+    return group
+
+
+def _landed(one: LandedTable) -> dict[str, Any]:
+    return {
+        "table": one.table,
+        "files": one.files,
+        "columns": dict(one.columns) if one.columns else None,
+        "required": list(one.required),
+        "mode": one.mode if isinstance(one.mode, str) else dict(one.mode),
+    }
+
+
+def _layer(
+    name: str,
+    tables: Sequence[DerivedTable],
+    places: Mapping[str, int],
+    ingest_id: str,
+    quarantine: str,
+    shared: Mapping[str, Any],
+    *,
+    after: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    with TaskGroup(group_id=name):
+        stage = LakehouseQueryOperator.partial(
+            task_id="stage", branch=STAGED_BRANCH, quarantine=quarantine, policy="evolve", **shared
+        ).expand_kwargs([_derived(one, ingest_id, places[one.follows]) for one in tables])
+        check = LakehouseCheckOperator.partial(task_id="check", branch=STAGED_BRANCH, **shared).expand_kwargs(
+            [{"table": one.table, "checks": as_json(one.checks)} for one in tables]
+        )
+        publish = LakehousePublishOperator.partial(task_id="publish", branch=STAGED_BRANCH, **shared).expand_kwargs(
+            [{"table": one.table} for one in tables]
+        )
+        after >> stage >> check >> publish
+    return publish
+
+
+def _derived(one: DerivedTable, ingest_id: str, place: int) -> dict[str, Any]:
+    pulled = f"ti.xcom_pull(task_ids='{ingest_id}', map_indexes={place})['batches']"
+    return {
+        "table": one.table,
+        "sql": one.sql,
+        "reads": list(one.reads),
+        "mode": one.mode if isinstance(one.mode, str) else dict(one.mode),
+        "checks": as_json(one.row_checks),
+        "parameters": {
+            "first_batch": f"{{{{ {pulled} | min if {pulled} else 1 }}}}",
+            "last_batch": f"{{{{ {pulled} | max if {pulled} else 0 }}}}",
+        },
+    }

@@ -1,0 +1,106 @@
+"""Iceberg tables on S3 with their catalog in PostgreSQL keep every promise, also when processes race."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import uuid
+from typing import TYPE_CHECKING
+
+import pytest
+
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing, no_probe
+from airflow_provider_lakehouse.core.tables.file_reading import read_files
+from airflow_provider_lakehouse.core.tables.iceberg import open_catalog
+from airflow_provider_lakehouse.core.tables.spec import TableSpec
+from airflow_provider_lakehouse.core.tables.storage import open_storage
+from airflow_provider_lakehouse.testing.table_spec import (
+    NAME,
+    ORDERS,
+    TableSpecification,
+    append,
+    ids,
+    positions_of,
+    token,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_lakehouse.core.tables.base import Catalog, Probe, Table
+
+    from .postgres_server import PostgresServer
+    from .s3_server import S3Server
+
+WRITERS = 3
+WRITER = """
+import sys
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings
+from airflow_provider_lakehouse.core.tables.iceberg import open_catalog
+from airflow_provider_lakehouse.testing.table_spec import NAME, append, token
+warehouse, writer, *pairs = sys.argv[1:]
+properties = dict(pair.split("=", 1) for pair in pairs)
+table = open_catalog(CatalogSettings("iceberg", warehouse, properties=properties)).table(NAME)
+for batch in range(5):
+    table.commit(append(int(writer) * 100 + batch), token=token(f"{writer} {batch}"))
+    table.commit(append(9000 + batch), token=token(f"shared {batch}"))
+"""
+
+
+def settings(s3: S3Server, postgres: PostgresServer, warehouse: str, *, name: str = "default") -> CatalogSettings:
+    properties = {
+        "type": "sql",
+        "uri": postgres.dsn.replace("postgresql://", "postgresql+psycopg://"),
+        "s3.endpoint": s3.endpoint,
+        "s3.access-key-id": s3.access_key,
+        "s3.secret-access-key": s3.secret_key,
+        "s3.region": s3.region,
+        "s3.path-style-access": "true",
+    }
+    return CatalogSettings("iceberg", warehouse, name=name, properties=properties)
+
+
+class TestIcebergTablesOnS3(TableSpecification):
+    @pytest.fixture(autouse=True)
+    def _servers(self, s3_server: S3Server, postgres_server: PostgresServer) -> None:
+        self.servers = (s3_server, postgres_server)
+        self.bucket = s3_server.create_bucket("iceberg")
+
+    def settings(self, root: Path) -> CatalogSettings:
+        return settings(*self.servers, self.bucket + str(root), name=str(root))
+
+    def catalog(self, root: Path, probe: Probe = no_probe) -> Catalog:
+        return open_catalog(self.settings(root), probe=probe)
+
+    def test_listed_files_hold_exactly_the_live_rows(self, tmp_path: Path, partitioned: Table) -> None:
+        partitioned.commit(append(1, 2, 3), token=token("a"))
+        positions, version = positions_of(partitioned, 2)
+        partitioned.commit(Change(removes=positions, base=version), token=token("b"))
+        assert isinstance(partitioned, Listing)
+        listing = partitioned.list_files()
+        storage = open_storage(listing.files[0].path, self.settings(tmp_path).properties)
+        rows = read_files(listing.files, storage=storage, schema=listing.schema).read_all()
+        assert sorted(rows.column("id").to_pylist()) == [1, 3]
+
+    def count_data_files(self, root: Path) -> int:
+        location = self.bucket + str(root)
+        found = open_storage(location, self.settings(root).properties).list(location)
+        return sum(uri.endswith(".parquet") for uri in found)
+
+
+def test_processes_that_race_lose_nothing_and_double_nothing(
+    s3_server: S3Server, postgres_server: PostgresServer
+) -> None:
+    warehouse = f"{s3_server.create_bucket('iceberg')}/{uuid.uuid4().hex}"
+    given = settings(s3_server, postgres_server, warehouse)
+    table = open_catalog(given).table(NAME)
+    table.drop()
+    table.create(TableSpec(ORDERS))
+    pairs = [f"{name}={value}" for name, value in given.properties.items()]
+    command = [sys.executable, "-c", WRITER, warehouse]
+    running = [subprocess.Popen([*command, str(writer), *pairs]) for writer in range(WRITERS)]
+    assert [process.wait(timeout=120) for process in running] == [0] * WRITERS
+    own = [writer * 100 + batch for writer in range(WRITERS) for batch in range(5)]
+    assert ids(table) == sorted([*own, *range(9000, 9005)])
+    table.drop()
+    assert open_storage(warehouse, given.properties).list(warehouse) == ()
