@@ -35,7 +35,7 @@ INGESTED_AT_COLUMN: Final = "_ingested_at"
 """When the batch of a row was planned; the same for every attempt."""
 BATCH_COLUMN: Final = "_batch"
 """Number of the batch a row came in; with the pipeline, its token."""
-_HASH_TYPE: Final = "fixed(32)"
+_HASH_TYPE: Final = "binary"
 _SOURCE_COLUMN: Final = re.compile(r'\bsource\.(?:"((?:[^"]|"")+)"|(\w+))')
 
 
