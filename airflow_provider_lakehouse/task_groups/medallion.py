@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import TaskGroup
 
 from airflow_provider_lakehouse.bridge.connections import DEFAULT_CONNECTION
 from airflow_provider_lakehouse.bridge.results import as_json
+from airflow_provider_lakehouse.bridge.retries import with_retry_defaults
 from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
 from airflow_provider_lakehouse.operators.ingest_files import LakehouseIngestFilesOperator
 from airflow_provider_lakehouse.operators.publish import LakehousePublishOperator
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
 
 STAGED_BRANCH: Final = "staged-{{ run_id | replace(':', '-') | replace('+', '-') }}"
 """The branch on which a run stages its batches: one for each run."""
+
+RETRY_DELAY: Final = timedelta(seconds=5)
+"""Pause before a task is tried again, where the kind of its error does not say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +101,9 @@ def medallion(
     Guarantees:
         Once: every step has a token of the run; see each operator for retries and kills.
     """
-    shared = {"lakehouse_conn_id": lakehouse_conn_id, "map_index_template": "{{ task.table }}", **options}
+    shared = with_retry_defaults(
+        {"lakehouse_conn_id": lakehouse_conn_id, "map_index_template": "{{ task.table }}", "retry_delay": RETRY_DELAY, **options}
+    )
     with TaskGroup(group_id=group_id) as group:
         ingest = LakehouseIngestFilesOperator.partial(
             task_id="bronze", quarantine=quarantine, ledger=ledger, **shared
