@@ -36,7 +36,9 @@ def table_asset(table: str, *, format: str = "iceberg", catalog: str = "default"
         'iceberg://default/sales/orders'
     """
     if format not in SCHEMES:
-        raise InvalidRequestError(f"There are no assets of format {format!r}. Use one of those there are.", formats=SCHEMES)
+        raise InvalidRequestError(
+            f"There are no assets of format {format!r}. Use one of those there are.", formats=SCHEMES
+        )
     return Asset(uri=table_uri(table, format=format, catalog=catalog), **options)
 
 
@@ -59,7 +61,7 @@ def sanitize_uri(uri: SplitResult) -> SplitResult:
     return check_uri(uri)
 
 
-def to_openlineage(asset: Asset, lineage_context: object) -> Dataset:  # noqa: ARG001
+def to_openlineage(asset: Asset, lineage_context: object) -> Dataset:
     """Return the OpenLineage dataset of a table's asset: catalog and table, by which tasks name it as a symlink."""
     from openlineage.client.event_v2 import Dataset
 

@@ -44,10 +44,16 @@ def _tell(line: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure ours, peers and limits.")
     parser.add_argument("areas", nargs="*", metavar="area", help=f"one of {', '.join(AREAS)}; all by default")
-    parser.add_argument("--rounds", type=int, default=0, metavar="N", help="runs of each contender; the area's own number")
-    parser.add_argument("--scale", type=float, default=1.0, metavar="S", help="size of the inputs (bulk: 10 is 6 M rows)")
+    parser.add_argument(
+        "--rounds", type=int, default=0, metavar="N", help="runs of each contender; the area's own number"
+    )
+    parser.add_argument(
+        "--scale", type=float, default=1.0, metavar="S", help="size of the inputs (bulk: 10 is 6 M rows)"
+    )
     parser.add_argument("--only", default="", metavar="TEXT", help="only contenders whose name contains this")
-    parser.add_argument("--data", type=Path, default=ROOT / ".cache" / "benchmarks", metavar="DIR", help="working folder")
+    parser.add_argument(
+        "--data", type=Path, default=ROOT / ".cache" / "benchmarks", metavar="DIR", help="working folder"
+    )
     return parser
 
 

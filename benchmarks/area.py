@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
 Kind = Literal["ours", "peer", "limit"]
 Clock = Literal["process", "work", "cpu"]
@@ -59,6 +62,7 @@ class Contender:
         expects: Which of the area's expected answers the check must equal; empty for the group's name.
         needs: Modules without which it cannot run.
         note: What the reader of the table has to know.
+        most_rounds: Runs at most so often, because it is too slow to wait for.
     """
 
     name: str
@@ -70,6 +74,7 @@ class Contender:
     expects: str = ""
     needs: tuple[str, ...] = ()
     note: str = ""
+    most_rounds: int = 1_000
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,10 @@ class Area:
     Args:
         name: Said on the command line.
         title: Said above the table.
-        clock: What the ratios compare: seconds of the whole process, of the work alone (without imports and opening), or
-            CPU seconds of the work.
-        prepare: Makes the inputs in a folder at a scale, and returns the expected answers by name. Run in a process of its
-            own, once for a scale.
+        clock: What the ratios compare: seconds of the whole process, of the work alone (without imports and opening),
+            or CPU seconds of the work.
+        prepare: Makes the inputs in a folder at a scale, and returns the expected answers by name. Run in a process of
+            its own, once for a scale.
         contenders: In the order in which they run.
         rounds: How often each runs where the command line does not say.
         service: Starts a server for the inputs and gives its address; None where none is needed.

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks import lineitem
-from benchmarks.area import EVERYWHERE, Answer, Area, Contender, Job
+from benchmarks.area import EVERYWHERE, Area, Contender
 from benchmarks.contents import READERS, added_up, parquet_rows
 from benchmarks.writing import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    import pyarrow as pa
+
+    from benchmarks.area import Answer, Job
 
 FORMATS = ("delta", "iceberg")
 CHUNK_ROWS = 100_000
@@ -54,7 +57,8 @@ def ours(job: Job, *, table_format: str) -> Callable[[], object]:
     from airflow_provider_lakehouse.core.load.modes import Append
     from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.base import Rejects
-    from airflow_provider_lakehouse.core.sources.postgres import PostgresSettings, PostgresSource
+    from airflow_provider_lakehouse.core.sources.postgres import PostgresSource
+    from airflow_provider_lakehouse.core.sources.postgres_settings import PostgresSettings
     from benchmarks import ours as provider
 
     def work() -> None:
@@ -77,7 +81,7 @@ def dlt_connectorx(job: Job, *, table_format: str) -> Callable[[], object]:
 
     def work() -> None:
         source = sql_table(credentials=job.service, schema="public", table="lineitem", backend="connectorx")
-        source.apply_hints(table_format=table_format)
+        source.apply_hints(table_format=cast("Any", table_format))
         pipeline = dlt.pipeline(
             "bench",
             destination=filesystem(bucket_url=f"file://{job.folder}/lake"),
@@ -96,7 +100,11 @@ def connectorx_alone(job: Job, *, table_format: str) -> Callable[[], object]:
     write = writer(job.folder / "lake", table_format)
 
     def work() -> None:
-        write(connectorx.read_sql(job.service, "SELECT * FROM lineitem", return_type="arrow_stream", batch_size=CHUNK_ROWS))
+        write(
+            connectorx.read_sql(
+                job.service, "SELECT * FROM lineitem", return_type="arrow_stream", batch_size=CHUNK_ROWS
+            )
+        )
 
     return work
 
@@ -125,7 +133,7 @@ def awswrangler_chunks(job: Job, *, table_format: str) -> Callable[[], object]:
     from urllib.parse import urlsplit
 
     import awswrangler as wr
-    import pg8000
+    import pg8000  # type: ignore[import-not-found]
     import pyarrow as pa
 
     write = writer(job.folder / "lake", table_format)
@@ -135,14 +143,14 @@ def awswrangler_chunks(job: Job, *, table_format: str) -> Callable[[], object]:
         with pg8000.connect(
             user=server.username, password=server.password, host=server.hostname, port=server.port, database="postgres"
         ) as connection:
-            chunks = wr.postgresql.read_sql_query("SELECT * FROM lineitem", con=connection, chunksize=CHUNK_ROWS, coerce_float=False)
+            chunks = wr.postgresql.read_sql_query("SELECT * FROM lineitem", con=connection, chunksize=CHUNK_ROWS)
             batches = (pa.RecordBatch.from_pandas(chunk, schema=schema, preserve_index=False) for chunk in chunks)
             write(pa.RecordBatchReader.from_batches(schema, batches))
 
     return work
 
 
-def _arrow_schema():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _arrow_schema() -> pa.Schema:
     import pyarrow as pa
 
     kinds = {"bigint": pa.int64(), "integer": pa.int32(), "numeric(15,2)": pa.decimal128(15, 2), "date": pa.date32()}
@@ -154,15 +162,16 @@ def copy_to_nowhere(job: Job) -> Callable[[], object]:
     import psycopg
 
     with psycopg.connect(job.service) as connection:
-        found = connection.execute("SELECT pg_relation_size('lineitem') / current_setting('block_size')::int").fetchone()
+        found = connection.execute(
+            "SELECT pg_relation_size('lineitem') / current_setting('block_size')::int"
+        ).fetchone()
     middle = int(found[0] if found else 0) // 2
 
     def work() -> None:
         conditions = (f"ctid < '({middle},0)'", f"ctid >= '({middle},0)'")
         statements = [f"COPY (SELECT * FROM lineitem WHERE {c}) TO STDOUT (FORMAT binary)" for c in conditions]
-        with open(os.devnull, "wb") as nowhere:
-            running = [subprocess.Popen(["psql", "-Xqc", s, job.service], stdout=nowhere) for s in statements]
-            failed = [process.args for process in running if process.wait()]
+        running = [subprocess.Popen(["psql", "-Xqc", s, job.service], stdout=subprocess.DEVNULL) for s in statements]
+        failed = [process.args for process in running if process.wait()]
         if failed:
             raise RuntimeError(f"psql failed: {failed}")
 
@@ -181,7 +190,12 @@ def _of_format(table_format: str) -> list[Contender]:
     ways = [
         ("PostgresSource -> append", "ours", ours, ()),
         ("dlt, connectorx backend", "peer", dlt_connectorx, ("dlt", "connectorx")),
-        (f"connectorx stream + {'delta-rs' if table_format == 'delta' else 'pyiceberg'}", "peer", connectorx_alone, ("connectorx",)),
+        (
+            f"connectorx stream + {'delta-rs' if table_format == 'delta' else 'pyiceberg'}",
+            "peer",
+            connectorx_alone,
+            ("connectorx",),
+        ),
         ("pandas.read_sql in chunks", "peer", pandas_chunks, ("pandas", "psycopg2")),
         ("awswrangler in chunks", "peer", awswrangler_chunks, ("awswrangler", "pg8000")),
     ]
@@ -205,7 +219,12 @@ AREA = Area(
         *_of_format("delta"),
         *_of_format("iceberg"),
         Contender(
-            "psql COPY, two connections, to nowhere", "limit", EVERYWHERE, copy_to_nowhere, require_rows, needs=("psql",)
+            "psql COPY, two connections, to nowhere",
+            "limit",
+            EVERYWHERE,
+            copy_to_nowhere,
+            require_rows,
+            needs=("psql",),
         ),
         Contender("DuckDB Parquet -> Parquet, write only", "limit", EVERYWHERE, write_only),
     ),

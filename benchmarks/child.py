@@ -1,4 +1,4 @@
-"""One step of one run, in a process of its own: `python -m benchmarks.child AREA CONTENDER STEP` with the job as last argument.
+"""One step of one run, in a process of its own: `python -m benchmarks.child AREA CONTENDER STEP JOB`.
 
 Nothing heavy is imported here: what a contender imports is part of what it costs.
 """

@@ -44,7 +44,7 @@ def parquet_rows(pattern: str, columns: list[str]) -> pa.RecordBatchReader:
     import duckdb
 
     names = ", ".join(f'"{column}"' for column in columns)
-    return duckdb.sql(f"SELECT {names} FROM read_parquet('{pattern}')").to_arrow_reader(65_536)
+    return duckdb.connect().sql(f"SELECT {names} FROM read_parquet('{pattern}')").to_arrow_reader(65_536)
 
 
 READERS = {"delta": delta_rows, "iceberg": iceberg_rows}

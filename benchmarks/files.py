@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from benchmarks.area import Answer, Area, Contender, Job
+from benchmarks.area import Area, Contender
 from benchmarks.contents import READERS, added_up
 from benchmarks.writing import writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from benchmarks.area import Answer, Job
 
 FILE_FORMATS = ("csv", "jsonl", "parquet")
 TABLE_FORMATS = ("delta", "iceberg")
@@ -29,7 +31,11 @@ BRONZE = {**MEASURES, "hashes": "count(DISTINCT _row_hash)", "no_file": "count(*
 READ = ("household_id", "basket_id", "quantity", "sales_value", "transaction_timestamp")
 _SPELLED = {
     "csv": ("FORMAT csv, HEADER", "strftime(timezone('UTC', transaction_timestamp), '%Y-%m-%dT%H:%M:%SZ')", "{0}"),
-    "jsonl": ("FORMAT json", "strftime(timezone('UTC', transaction_timestamp), '%Y-%m-%dT%H:%M:%SZ')", "CAST({0} AS VARCHAR)"),
+    "jsonl": (
+        "FORMAT json",
+        "strftime(timezone('UTC', transaction_timestamp), '%Y-%m-%dT%H:%M:%SZ')",
+        "CAST({0} AS VARCHAR)",
+    ),
     "parquet": ("FORMAT parquet", "transaction_timestamp", "{0}"),
 }
 
@@ -110,7 +116,11 @@ def ours(job: Job, *, file_format: str, table_format: str) -> Callable[[], objec
             rows.schema.append(ingested),
             (b.append_column(ingested, pa.repeat(pa.scalar(provider.NOW, ingested.type), b.num_rows)) for b in rows),
         )
-        metadata = (Column("_ingested_at", "timestamptz"), Column("_source_file", "string"), Column("_row_hash", "binary"))
+        metadata = (
+            Column("_ingested_at", "timestamptz"),
+            Column("_source_file", "string"),
+            Column("_row_hash", "binary"),
+        )
         table = provider.open_table(job.folder / "lake", table_format)
         provider.create(table, Schema((*given, *metadata)))
         provider.load(table, stamped, mode=Dedup(), batch="1")
@@ -128,7 +138,7 @@ def dlt_files(job: Job, *, file_format: str, table_format: str) -> Callable[[], 
         found = filesystem(bucket_url=f"file://{job.inputs}/{file_format}", file_glob="*")
         reader = read_csv_duckdb(use_pyarrow=True, chunk_size=100_000) if file_format == "csv" else read_parquet()
         rows = (found | reader).with_name("result")
-        rows.apply_hints(table_format=table_format)  # type: ignore[call-overload]
+        rows.apply_hints(table_format=cast("Any", table_format))
         dlt.pipeline(
             "bench",
             destination=lake(bucket_url=f"file://{job.folder}/lake"),
@@ -140,7 +150,7 @@ def dlt_files(job: Job, *, file_format: str, table_format: str) -> Callable[[], 
 
 
 def pandas_hashlib(job: Job, *, file_format: str, table_format: str) -> Callable[[], object]:
-    """Read with pandas, hash a joined text of each row with hashlib, drop duplicates, write with the format's library."""
+    """Read with pandas, hash each row with hashlib, drop duplicates, write with the format's library."""
     import hashlib
 
     import pandas as pd
@@ -156,7 +166,9 @@ def pandas_hashlib(job: Job, *, file_format: str, table_format: str) -> Callable
 
     def work() -> None:
         files = sorted((job.inputs / file_format).iterdir())
-        frame = pd.concat([readers[file_format](path).assign(_source_file=str(path)) for path in files], ignore_index=True)
+        frame = pd.concat(
+            [readers[file_format](path).assign(_source_file=str(path)) for path in files], ignore_index=True
+        )
         texts = [frame[name].astype(str) for name in columns()]
         joined = ("\x1f".join(row).encode() for row in zip(*texts, strict=True))
         frame["_row_hash"] = [hashlib.sha256(text).digest() for text in joined]
@@ -184,7 +196,8 @@ def duckdb_by_hand(job: Job, *, file_format: str, table_format: str) -> Callable
     def work() -> None:
         connection = duckdb.connect(config={"preserve_insertion_order": "false"})
         connection.execute(
-            f"COPY (SELECT {names}, first(filename) AS _source_file, TIMESTAMPTZ '2026-01-01 00:00:00+00' AS _ingested_at, "
+            f"COPY (SELECT {names}, first(filename) AS _source_file, "
+            "TIMESTAMPTZ '2026-01-01 00:00:00+00' AS _ingested_at, "
             f"unhex(sha256(concat_ws('|', {texts}))) AS _row_hash FROM {source} GROUP BY ALL) "
             f"TO '{job.folder}/out.parquet' (FORMAT parquet, COMPRESSION zstd)"
         )
@@ -198,7 +211,8 @@ def straight(job: Job, *, file_format: str) -> Callable[[], object]:
 
     source = _source(job, file_format)
     return lambda: duckdb.connect(config={"preserve_insertion_order": "false"}).execute(
-        f"COPY (SELECT {', '.join(columns())} FROM {source}) TO '{job.folder}/out.parquet' (FORMAT parquet, COMPRESSION zstd)"
+        f"COPY (SELECT {', '.join(columns())} FROM {source}) TO '{job.folder}/out.parquet' "
+        "(FORMAT parquet, COMPRESSION zstd)"
     )
 
 
@@ -228,27 +242,32 @@ def check_parquet(job: Job) -> Answer:
 
 def _of(file_format: str, table_format: str) -> list[Contender]:
     group = f"{file_format} -> {table_format}"
-    how = {"file_format": file_format, "table_format": table_format}
-    bronze = partial(check, table_format=table_format, measures=BRONZE)
+    how: dict[str, Any] = {"file_format": file_format, "table_format": table_format}
+    bronze: dict[str, Any] = {
+        "check": partial(check, table_format=table_format, measures=BRONZE), "expects": "bronze"
+    }  # fmt: skip
+    by_hand = partial(duckdb_by_hand, **how)
     found = [
-        Contender(f"FileSource -> dedup [{group}]", "ours", group, partial(ours, **how), check=bronze, expects="bronze"),
+        Contender(f"FileSource -> dedup [{group}]", "ours", group, partial(ours, **how), **bronze),
         Contender(
-            f"pandas + hashlib [{group}]", "peer", group, partial(pandas_hashlib, **how), check=bronze, expects="bronze",
+            f"pandas + hashlib [{group}]", "peer", group, partial(pandas_hashlib, **how), **bronze,
             needs=("pandas",),
         ),
-        Contender(f"DuckDB by hand [{group}]", "peer", group, partial(duckdb_by_hand, **how), check=check_parquet, expects="bronze"),
+        Contender(f"DuckDB by hand [{group}]", "peer", group, by_hand, check=check_parquet, expects="bronze"),
         Contender(f"DuckDB straight to Parquet [{group}]", "limit", group, partial(straight, file_format=file_format)),
     ]  # fmt: skip
     if file_format != "jsonl":
         raw = partial(check, table_format=table_format, measures=MEASURES)
         name = f"dlt, no hash, no dedup [{group}]"
-        found.insert(1, Contender(name, "peer", group, partial(dlt_files, **how), check=raw, expects="every row", needs=("dlt",)))
+        found.insert(
+            1, Contender(name, "peer", group, partial(dlt_files, **how), check=raw, expects="every row", needs=("dlt",))
+        )
     return found
 
 
 AREA = Area(
     name="files",
-    title="a year of retail files (1.48 M rows, 369 files of one format) -> bronze, metadata columns, SHA-256, deduplicated",
+    title="a year of retail files (1.48 M rows in 369 files) -> bronze: metadata columns, SHA-256, deduplicated",
     clock="process",
     prepare=prepare,
     contenders=tuple(c for table in TABLE_FORMATS for file in FILE_FORMATS for c in _of(file, table)),

@@ -14,7 +14,8 @@ COLUMNS = {
     "l_orderkey": "bigint", "l_partkey": "integer", "l_suppkey": "integer", "l_linenumber": "integer",
     "l_quantity": "numeric(15,2)", "l_extendedprice": "numeric(15,2)", "l_discount": "numeric(15,2)",
     "l_tax": "numeric(15,2)", "l_returnflag": "char(1)", "l_linestatus": "char(1)", "l_shipdate": "date",
-    "l_commitdate": "date", "l_receiptdate": "date", "l_shipinstruct": "text", "l_shipmode": "text", "l_comment": "text",
+    "l_commitdate": "date", "l_receiptdate": "date", "l_shipinstruct": "text", "l_shipmode": "text",
+    "l_comment": "text",
 }  # fmt: skip
 """PostgreSQL's type of each column."""
 MEASURES = {
@@ -99,5 +100,7 @@ def server(inputs: Path) -> Iterator[str]:
     from tests.services.postgres_server import PostgresServer
 
     del inputs
-    with PostgresServer(settings={"shared_buffers": "512MB", "max_wal_size": "4GB", "maintenance_work_mem": "256MB"}) as started:
+    with PostgresServer(
+        settings={"shared_buffers": "512MB", "max_wal_size": "4GB", "maintenance_work_mem": "256MB"}
+    ) as started:
         yield started.dsn

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from contextlib import nullcontext
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from subprocess import DEVNULL, Popen
@@ -82,21 +83,22 @@ def measure(
         only: Measure only contenders whose name contains this.
         tell: Takes a line of progress.
     """
-    inputs = data / "inputs" / f"{area.name}-{scale:g}"
+    made_by = sha256((Path(__file__).parent / f"{area.name}.py").read_bytes()).hexdigest()[:8]
+    inputs = data / "inputs" / f"{area.name}-{scale:g}-{made_by}"
     measured = [Measured(c, failure=_missing(c)) for c in area.contenders if only in c.name]
-    with (area.service or _nothing)(inputs) as service:
+    inputs.mkdir(parents=True, exist_ok=True)
+    with area.service(inputs) if area.service is not None else nullcontext("") as service:
         expected = _expected(area, Job(inputs, data, scale, service), tell)
         for number in range(rounds):
             for one in measured:
-                if not one.failure:
+                if not one.failure and number < one.contender.most_rounds:
                     _run_once(area, one, expected, Job(inputs, data / "run", scale, service))
-                    told = one.failure or f"{one.runs[-1].process_seconds:.2f} s"
-                    tell(f"{area.name} {number + 1}/{rounds} {one.contender.group}: {one.contender.name}: {told}")
+                    tell(f"{area.name} {number + 1}/{rounds} {one.contender.name}: {_last_word(one)}")
     return measured
 
 
-def _nothing(_: Path) -> nullcontext[str]:
-    return nullcontext("")
+def _last_word(measured: Measured) -> str:
+    return measured.failure or f"{measured.runs[-1].process_seconds:.2f} s"
 
 
 def _missing(contender: Contender) -> str:
@@ -139,7 +141,9 @@ def require_equal(found: Answer, expected: Answer) -> None:
     Raises:
         StepFailedError: It is another one.
     """
-    wrong = [f"{name}: {found.get(name)} instead of {value}" for name, value in expected.items() if found.get(name) != value]
+    wrong = [
+        f"{name}: {found.get(name)} instead of {value}" for name, value in expected.items() if found.get(name) != value
+    ]
     if wrong:
         raise StepFailedError("WRONG RESULT: " + "; ".join(wrong))
 

@@ -45,9 +45,7 @@ def load(table: Table, rows: pa.RecordBatchReader, *, mode: Mode, batch: str, en
     """Load rows under a token, as a task would."""
     from airflow_provider_lakehouse.core.load.apply import apply_load
 
-    apply_load(
-        table, rows, mode=mode, token=WriteToken("benchmarks", batch), engine=engine or open_engine(), now=NOW
-    )
+    apply_load(table, rows, mode=mode, token=WriteToken("benchmarks", batch), engine=engine or open_engine(), now=NOW)
 
 
 def location(table: Table) -> str:

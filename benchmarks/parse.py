@@ -8,15 +8,17 @@ import sys
 from functools import partial
 from typing import TYPE_CHECKING
 
-from benchmarks.area import Answer, Area, Contender, Job
+from benchmarks.area import Area, Contender
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from benchmarks.area import Answer, Job
+
 HEAVY = (
-    "awswrangler", "boto3", "confluent_kafka", "deltalake", "duckdb", "fastavro", "great_expectations", "numpy", "obstore",
-    "pandas", "psycopg", "pyarrow", "pyiceberg", "pyspark", "s3fs", "snowflake",
+    "awswrangler", "boto3", "confluent_kafka", "deltalake", "duckdb", "fastavro", "great_expectations", "numpy",
+    "obstore", "pandas", "psycopg", "pyarrow", "pyiceberg", "pyspark", "s3fs", "snowflake",
 )  # fmt: skip
 LEFT_OUT = ("demo", "samples", "testing", "plugin")
 """Rooms that no DAG file imports."""
@@ -86,7 +88,11 @@ AREA = Area(
     prepare=prepare,
     rounds=9,
     contenders=(
-        Contender("with everything of ours", "ours", "parse", partial(parse, file="ours.py"), check=check, expects="parsed"),
-        Contender("Airflow's own operators", "limit", "parse", partial(parse, file="plain.py"), check=check, expects="parsed"),
+        Contender(
+            "with everything of ours", "ours", "parse", partial(parse, file="ours.py"), check=check, expects="parsed"
+        ),
+        Contender(
+            "Airflow's own operators", "limit", "parse", partial(parse, file="plain.py"), check=check, expects="parsed"
+        ),
     ),
 )

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import lineitem
-from benchmarks.area import Answer, Area, Contender, Job
+from benchmarks.area import Area, Contender
 from benchmarks.contents import added_up, parquet_rows
 from benchmarks.writing import create_iceberg, load_iceberg
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
+
+    from benchmarks.area import Answer, Job
 
 ROWS = 3_000_000
 FILES = 12
@@ -37,7 +39,10 @@ def prepare(folder: Path, scale: float) -> Mapping[str, Answer]:
     rows = max(1_000, round(ROWS * scale))
     connection = duckdb.connect()
     connection.execute(f"SET memory_limit = '3GB'; SET temp_directory = '{folder}/spill'")
-    connection.execute(f"CREATE TABLE lineitem AS SELECT *, ntile({FILES}) OVER (ORDER BY l_shipdate) AS part FROM ({lineitem.select(rows)})")
+    connection.execute(
+        f"CREATE TABLE lineitem AS SELECT *, ntile({FILES}) OVER (ORDER BY l_shipdate) AS part "
+        f"FROM ({lineitem.select(rows)})"
+    )
     (folder / "bare").mkdir(exist_ok=True)
     table: Any = None
     for part in range(1, FILES + 1):
@@ -89,7 +94,9 @@ def pyiceberg_scan(job: Job, *, question: str) -> Callable[[], object]:
     condition = f"l_shipdate >= '{FIRST}' and l_shipdate < '{END}'" if question == "month" else "true"
 
     def work() -> None:
-        scan = table.scan(selected_fields=NEEDED) if condition == "true" else table.scan(condition, selected_fields=NEEDED)
+        scan = (
+            table.scan(selected_fields=NEEDED) if condition == "true" else table.scan(condition, selected_fields=NEEDED)
+        )
         _run(job, scan.to_arrow(), question)
 
     return work

@@ -37,7 +37,7 @@ def table(area: Area, results: Sequence[Measured]) -> str:
         members = [r for r in results if r.contender.group == group]
         if members:
             lines += _part(group, [*members, *everywhere], area.clock)
-    notes = {f"* {r.contender.name}: {r.contender.note}" for r in results if r.contender.note}
+    notes = {f"* {_name(r.contender)}: {r.contender.note}" for r in results if r.contender.note}
     failures = [f"* {r.contender.name}: NOT MEASURED, {r.failure}" for r in results if r.failure]
     return "\n".join([*lines, *failures, *sorted(notes), ""])
 
@@ -46,7 +46,7 @@ def _part(group: str, members: Sequence[Measured], clock: Clock) -> list[str]:
     ours = middle(next((m for m in members if m.contender.kind == "ours"), None), clock)
     limits = [found for m in members if m.contender.kind == "limit" and (found := middle(m, clock)) is not None]
     limit = max(limits, default=None)
-    rows = [(f"**{group}**", *_HEADER[1:])]
+    rows: list[tuple[str, ...]] = [(f"**{group}**", *_HEADER[1:])]
     rows += [_row(member, clock, ours, limit) for member in members]
     widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADER))]
     shown = [f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |" for row in rows]
@@ -72,4 +72,5 @@ def _row(member: Measured, clock: Clock, ours: float | None, limit: float | None
 
 
 def _name(contender: Contender) -> str:
-    return f"{contender.name} ({contender.kind})" if contender.kind == "limit" else contender.name
+    name = contender.name.partition(" [")[0]
+    return name if contender.kind == "peer" else f"{name} ({contender.kind})"

@@ -5,12 +5,14 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.area import Answer, Area, Contender, Job
+from benchmarks.area import Area, Contender
 from benchmarks.contents import READERS, added_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
+
+    from benchmarks.area import Answer, Job
 
 KEYS = 200_000
 CHANGED, NEW, DAYS = 18_000, 2_000, 5
@@ -62,7 +64,10 @@ def prepare(folder: Path, scale: float) -> Mapping[str, Answer]:
     for day in range(DAYS + 1):
         connection.execute(f"COPY ({_day(day, scale)}) TO '{_file(folder, day)}' (FORMAT parquet)")
     end = "lead(changed_at) OVER (PARTITION BY customer ORDER BY changed_at)"
-    history = f"SELECT *, changed_at AS valid_from, {end} AS valid_to, valid_to IS NULL AS is_current FROM '{folder}/day-*.parquet'"
+    history = (
+        f"SELECT *, changed_at AS valid_from, {end} AS valid_to, valid_to IS NULL AS is_current "
+        f"FROM '{folder}/day-*.parquet'"
+    )
     return {"history": added_up(connection.sql(history).to_arrow_reader(65_536), MEASURES)}
 
 
@@ -118,7 +123,8 @@ def check_ours(job: Job, *, table_format: str) -> Answer:
 
 def _first_history(connection: Any, job: Job) -> Any:  # noqa: ANN401
     return connection.sql(
-        f"SELECT * EXCLUDE (changed_at), changed_at AS valid_from, CAST(NULL AS TIMESTAMP) AS valid_to, true AS is_current "
+        "SELECT * EXCLUDE (changed_at), changed_at AS valid_from, CAST(NULL AS TIMESTAMP) AS valid_to, "
+        "true AS is_current "
         f"FROM '{_file(job.inputs, 0)}'"
     )
 
@@ -143,7 +149,10 @@ def delta_merge(job: Job) -> Callable[[], object]:
     from deltalake import DeltaTable
 
     table = DeltaTable(str(job.folder / "lake"))
-    opened = {name: f"s.{name}" for name in ("customer", *ATTRIBUTES)} | {"valid_from": "s.changed_at", "is_current": "true"}
+    opened = {name: f"s.{name}" for name in ("customer", *ATTRIBUTES)} | {
+        "valid_from": "s.changed_at",
+        "is_current": "true",
+    }
 
     def work() -> None:
         for path in _days(job):
@@ -221,7 +230,7 @@ def check_by_hand(job: Job) -> Answer:
 
 
 def _ours(table_format: str) -> Contender:
-    how = {"table_format": table_format}
+    how: dict[str, Any] = {"table_format": table_format}
     return Contender(
         f"scd2 [{table_format}]", "ours", table_format, partial(ours, **how), partial(stage_ours, **how),
         partial(check_ours, **how), "history",
@@ -229,7 +238,9 @@ def _ours(table_format: str) -> Contender:
 
 
 def _limit(group: str) -> Contender:
-    return Contender(f"DuckDB rewrite by hand [{group}]", "limit", group, by_hand, check=check_by_hand, expects="history")
+    return Contender(
+        f"DuckDB rewrite by hand [{group}]", "limit", group, by_hand, check=check_by_hand, expects="history"
+    )
 
 
 AREA = Area(
@@ -241,7 +252,9 @@ AREA = Area(
     contenders=(
         _ours("delta"),
         Contender("delta-rs MERGE, staged union", "peer", "delta", delta_merge, stage_delta, check_delta, "history"),
-        Contender("DuckDB rewrite + delta-rs commit", "peer", "delta", delta_by_hand, stage_delta, check_delta, "history"),
+        Contender(
+            "DuckDB rewrite + delta-rs commit", "peer", "delta", delta_by_hand, stage_delta, check_delta, "history"
+        ),
         _limit("delta"),
         _ours("iceberg"),
         _limit("iceberg"),

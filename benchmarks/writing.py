@@ -36,4 +36,6 @@ def load_iceberg(lake: Path) -> Any:  # noqa: ANN401
     """Load the table `bench.result`."""
     from pyiceberg.catalog.sql import SqlCatalog
 
-    return SqlCatalog("default", uri=f"sqlite:///{lake}/catalog.db", warehouse=f"file://{lake}").load_table("bench.result")
+    return SqlCatalog("default", uri=f"sqlite:///{lake}/catalog.db", warehouse=f"file://{lake}").load_table(
+        "bench.result"
+    )

@@ -71,7 +71,8 @@ def read_connection(connection: Connection) -> LakehouseSettings:
     conn_id = str(connection.conn_id)
     if connection.conn_type != CONNECTION_TYPE:
         raise InvalidRequestError(
-            f"Connection {conn_id!r} is not of type {CONNECTION_TYPE!r}. Use one that is.", type=str(connection.conn_type)
+            f"Connection {conn_id!r} is not of type {CONNECTION_TYPE!r}. Use one that is.",
+            type=str(connection.conn_type),
         )
     extra = _extra(connection)
     _check_keys(extra, conn_id)
@@ -106,8 +107,8 @@ def open_sql_source(connection: Connection, **settings: Any) -> Source:  # noqa:
     """Open the database that a connection of its own type describes.
 
     Args:
-        connection: Its type is the registered name of the source, such as `postgres`. Extras are options of the driver, such
-            as `sslmode`.
+        connection: Its type is the registered name of the source, such as `postgres`. Extras are options of the driver,
+            such as `sslmode`.
         **settings: Of the source: what to read, and how.
 
     Raises:
@@ -153,7 +154,9 @@ def _check_keys(extra: Mapping[str, Any], conn_id: str) -> None:
         )
     missing = tuple(name for name in ("format", "warehouse") if name not in extra)
     if missing:
-        raise InvalidRequestError(f"Connection {conn_id!r} lacks {' and '.join(missing)}. Fill them in.", missing=missing)
+        raise InvalidRequestError(
+            f"Connection {conn_id!r} lacks {' and '.join(missing)}. Fill them in.", missing=missing
+        )
 
 
 def _properties(extra: Mapping[str, Any], connection: Connection) -> dict[str, str]:

@@ -33,7 +33,7 @@ def table_uri(table: str, *, format: str, catalog: str = "default") -> str:  # n
     """
     if is_template(table) or is_template(catalog):
         raise InvalidRequestError(
-            "An asset cannot be a template: the scheduler needs its identity before anything is rendered. Write the name.",
+            "An asset cannot be a template: its identity is needed before anything is rendered. Write the name.",
             table=table,
             catalog=catalog,
         )
@@ -56,7 +56,8 @@ def check_uri(uri: SplitResult) -> SplitResult:
     """Return the URI in its one spelling.
 
     Raises:
-        ValueError: It does not name a catalog, a namespace and a table, or says more. Airflow shows it as an import error.
+        ValueError: It does not name a catalog, a namespace and a table, or says more. Airflow shows it as an import
+            error.
     """
     whole = uri.geturl()
     if is_template(unquote(whole)):

@@ -5,7 +5,7 @@ Airflow asks for it in a forked child, where connections and threads of the task
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
 
@@ -47,7 +47,9 @@ class SeenDataset:
         alias: URI under which a catalog knows it, as in an asset; empty where none does.
         columns: Name, type and comment of each; empty where unknown.
         version: Version read, or written; None where there is none.
-        commit: What was written; None for what was only read.
+        rows: Rows written; None where unknown, and for what was only read.
+        size_bytes: Compressed bytes written; likewise.
+        files: Files written; likewise.
         assertions: Checks of it.
     """
 
@@ -55,7 +57,9 @@ class SeenDataset:
     alias: str = ""
     columns: tuple[tuple[str, str, str], ...] = ()
     version: int | None = None
-    commit: CommitResult | None = None
+    rows: int | None = None
+    size_bytes: int | None = None
+    files: int | None = None
     assertions: tuple[Assertion, ...] = ()
 
 
@@ -74,17 +78,19 @@ class SeenLineage:
     sql: str = ""
 
 
-def seen_table(
-    facts: TableFacts, *, alias: str, commit: CommitResult | None = None, assertions: tuple[Assertion, ...] = ()
-) -> SeenDataset:
-    """Return a table as it was seen."""
-    return SeenDataset(
-        facts.identity.location or alias,
-        alias,
-        columns_of(facts.schema),
-        commit.version if commit is not None else facts.version,
-        commit,
-        assertions,
+def seen_table(facts: TableFacts, *, alias: str, commit: CommitResult | None = None) -> SeenDataset:
+    """Return a table as it was seen, with what a commit wrote; a replayed commit wrote nothing."""
+    seen = SeenDataset(facts.identity.location or alias, alias, columns_of(facts.schema), facts.version)
+    if commit is None:
+        return seen
+    if commit.replayed:
+        return replace(seen, version=commit.version)
+    return replace(
+        seen,
+        version=commit.version,
+        rows=commit.rows_added,
+        size_bytes=commit.bytes_added,
+        files=commit.files_added,
     )
 
 
@@ -113,8 +119,8 @@ def dataset_name(uri: str) -> tuple[str, str]:
     return f"{scheme}://{parts.netloc}", path.strip("/").replace("/", separator)
 
 
-def operator_lineage(seen: SeenLineage) -> OperatorLineage:
-    """Return what OpenLineage is told: datasets with schema, version, source, symlinks, statistics and column lineage."""
+def operator_lineage(seen: SeenLineage) -> OperatorLineage[Any, Any]:
+    """Return what OpenLineage is told: datasets, their facets, and which columns came from which."""
     from airflow.providers.openlineage.extractors import OperatorLineage
     from openlineage.client.event_v2 import InputDataset, OutputDataset
     from openlineage.client.facet_v2 import sql_job
@@ -133,7 +139,12 @@ def operator_lineage(seen: SeenLineage) -> OperatorLineage:
 
 
 def _facets(one: SeenDataset) -> dict[str, Any]:
-    from openlineage.client.facet_v2 import dataset_version_dataset, datasource_dataset, schema_dataset, symlinks_dataset
+    from openlineage.client.facet_v2 import (
+        dataset_version_dataset,
+        datasource_dataset,
+        schema_dataset,
+        symlinks_dataset,
+    )
 
     namespace, _ = dataset_name(one.uri)
     facets: dict[str, Any] = {"dataSource": datasource_dataset.DatasourceDatasetFacet(name=namespace, uri=one.uri)}
@@ -175,11 +186,9 @@ def _assertions(one: SeenDataset) -> dict[str, Any]:
 def _statistics(one: SeenDataset) -> dict[str, Any]:
     from openlineage.client.facet_v2 import output_statistics_output_dataset as statistics
 
-    if one.commit is None or one.commit.replayed:
+    if one.rows is None:
         return {}
-    facet = statistics.OutputStatisticsOutputDatasetFacet(
-        rowCount=one.commit.rows_added, size=one.commit.bytes_added, fileCount=one.commit.files_added
-    )
+    facet = statistics.OutputStatisticsOutputDatasetFacet(rowCount=one.rows, size=one.size_bytes, fileCount=one.files)
     return {"outputStatistics": facet}
 
 
@@ -205,7 +214,7 @@ def _origins(sql: str) -> dict[str, list[tuple[str, str]]]:
     Columns behind `SELECT *` and in statements it cannot read are left out: no lineage is better than a guess.
     """
     try:
-        from openlineage_sql import parse
+        from openlineage_sql import parse  # type: ignore[import-untyped]
     except ImportError:
         return {}
     parsed = parse([sql], dialect="duckdb") if sql else None

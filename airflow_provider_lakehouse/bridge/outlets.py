@@ -22,15 +22,15 @@ def check_outlets(outlets: Iterable[Any], *, writes: Mapping[str, TableIdentity]
         catalog: Name of the catalog, as the connection calls it.
 
     Raises:
-        InvalidRequestError: An outlet is a lakehouse table that the task does not write, or the target is not among them.
-            Nothing was written.
+        InvalidRequestError: An outlet is a lakehouse table that the task does not write, or the target is not among
+            them. Nothing was written.
     """
     declared = {str(outlet.uri) for outlet in outlets if is_table_uri(str(getattr(outlet, "uri", "")))}
     uris = [asset_uri(identity, catalog=catalog) for identity in writes.values()]
     unexpected = tuple(sorted(declared - set(uris)))
     if declared and (unexpected or uris[0] not in declared):
         raise InvalidRequestError(
-            f"The task writes {uris[0]!r}, and declares other outlets. Declare what it writes, or correct the arguments.",
+            f"The task writes {uris[0]!r}, and declares other outlets. Declare what it writes, or correct it.",
             writes=tuple(uris),
             declares=tuple(sorted(declared)),
         )

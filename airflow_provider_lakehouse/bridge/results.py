@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
-from datetime import date, datetime
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 
 def as_json(value: object) -> Any:  # noqa: ANN401
-    """Return a frozen value as JSON: dataclasses as objects, tuples as lists, instants in ISO 8601.
+    """Return a frozen value as JSON: instants in ISO 8601, decimals and UUIDs as text, bytes in hexadecimal.
 
     Example:
         >>> from airflow_provider_lakehouse.core.quality.checks import CheckOutcome
@@ -22,6 +24,8 @@ def as_json(value: object) -> Any:  # noqa: ANN401
         return {str(name): as_json(item) for name, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
-    if isinstance(value, (datetime, date)):
+    if isinstance(value, (datetime, date, time)):
         return value.isoformat()
-    return value
+    if isinstance(value, (Decimal, UUID)):
+        return str(value)
+    return value.hex() if isinstance(value, bytes) else value

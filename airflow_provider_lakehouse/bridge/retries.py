@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow.sdk import ExceptionRetryPolicy, RetryAction, RetryRule
 from airflow.sdk.configuration import conf
@@ -13,11 +13,13 @@ from airflow_provider_lakehouse.core.errors import (
     DamagedError,
     DataRejectedError,
     InvalidRequestError,
-    LakehouseError,
     OutcomeUnknownError,
     UnavailableError,
     UnsupportedError,
 )
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.errors import LakehouseError
 
 DEFAULT_RETRIES: Final = 2
 _Decision = tuple[RetryAction, timedelta | None, str]
@@ -42,20 +44,31 @@ def retry_policy() -> ExceptionRetryPolicy:
     """
     return ExceptionRetryPolicy(
         rules=[
-            RetryRule(exception=f"{kind.__module__}.{kind.__qualname__}", action=action, retry_delay=delay, reason=reason)
+            RetryRule(
+                exception=f"{kind.__module__}.{kind.__qualname__}", action=action, retry_delay=delay, reason=reason
+            )
             for kind, (action, delay, reason) in DECISIONS.items()
         ]
     )
 
 
+def is_final(error: BaseException) -> bool:
+    """Tell whether a retry cannot help."""
+    return any(isinstance(error, kind) and action is RetryAction.FAIL for kind, (action, _, _) in DECISIONS.items())
+
+
 def with_retry_defaults(options: dict[str, Any]) -> dict[str, Any]:
     """Fill in `retries` and `retry_policy` where neither the task, nor the DAG, nor a group says otherwise.
 
-    A policy can only end retries early, so a task without retries has no use for one: `[lakehouse] default_retries` counts
-    where Airflow's own default is zero.
+    A policy can only end retries early, so a task without retries has no use for one: `[lakehouse] default_retries`
+    counts where Airflow's own default is zero.
     """
     decided = options.get("default_args") or {}
-    if "retries" not in options and "retries" not in decided and not conf.getint("core", "default_task_retries", fallback=0):
+    if (
+        "retries" not in options
+        and "retries" not in decided
+        and not conf.getint("core", "default_task_retries", fallback=0)
+    ):
         options["retries"] = conf.getint("lakehouse", "default_retries", fallback=DEFAULT_RETRIES)
     if "retry_policy" not in options and "retry_policy" not in decided:
         options["retry_policy"] = retry_policy()

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 PLAN_KEY: Final = "lakehouse_plan"
 
 
-def kept_plan(context: Mapping[str, Any], decide: Callable[[], dict[str, Any]], *, key: str = PLAN_KEY) -> dict[str, Any]:
+def kept_plan(
+    context: Mapping[str, Any], decide: Callable[[], dict[str, Any]], *, key: str = PLAN_KEY
+) -> dict[str, Any]:
     """Return the plan that an earlier attempt decided, or decide now and keep it.
 
     It is a convenience, not the truth: what was loaded is known by the target's own commit.
@@ -28,7 +30,7 @@ def kept_plan(context: Mapping[str, Any], decide: Callable[[], dict[str, Any]], 
         return decide()
     plan = store.get(key)
     if plan is None:
-        from airflow.sdk import NEVER_EXPIRE
+        from airflow.sdk.execution_time.context import NEVER_EXPIRE
 
         plan = decide()
         store.set(key, plan, retention=NEVER_EXPIRE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.tables.base import WriteToken
@@ -10,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 RELOAD_KEY: Final = "lakehouse_reload"
-"""Key of a run's configuration. Its value, a reason, becomes part of the tokens of the run, so that a person can have a batch
-written again that counts as written: trigger the same partition with `{"lakehouse_reload": "prices were wrong"}`. Retries and
-clears of that run still write once. An appending load then adds the rows a second time: that is what was asked for."""
+"""Key of a run's configuration. Its value, a reason, becomes part of the tokens of the run, so that a person can have a
+batch written again that counts as written: trigger the same partition with `{"lakehouse_reload": "prices were wrong"}`.
+Retries and clears of that run still write once. An appending load then adds the rows a second time: that is what was
+asked for."""
 
 
 def pipeline_of(context: Mapping[str, Any], *, table: str = "") -> str:
@@ -51,3 +53,22 @@ def partition_key(context: Mapping[str, Any]) -> str | None:
 
 def _configuration(context: Mapping[str, Any]) -> Mapping[str, Any]:
     return getattr(context.get("dag_run"), "conf", None) or {}
+
+
+def range_batch(*, before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> str | None:
+    """Return what an increment is called: by the position it starts from, so that whoever starts there writes it once.
+
+    Args:
+        before: Where it starts; None at the beginning.
+        after: Where it ends.
+
+    Returns:
+        None where the position does not move: a read of everything, or again of what lies within a lag.
+
+    Example:
+        >>> range_batch(before={"cursor": "id", "high": "7"}, after={"cursor": "id", "high": "9"})
+        'after {"cursor":"id","high":"7"}'
+    """
+    if not after or dict(after) == dict(before or {}):
+        return None
+    return "after " + (json.dumps(dict(before), sort_keys=True, separators=(",", ":")) if before else "nothing")

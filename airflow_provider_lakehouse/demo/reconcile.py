@@ -140,7 +140,7 @@ def _landed(catalog: Catalog, engine: Engine) -> dict[str, int]:
 def _refused(catalog: Catalog, engine: Engine) -> dict[str, int]:
     if not catalog.table(QUARANTINE).exists():
         return {}
-    sql = f"SELECT regexp_extract(pipeline, '[^/]+$') AS name, count(*) AS n FROM {QUARANTINE} GROUP BY 1"
+    sql = f"SELECT regexp_extract(pipeline, '/([^/]+)(/[0-9]+)?$', 1) AS name, count(*) AS n FROM {QUARANTINE} GROUP BY 1"
     return {row["name"]: row["n"] for row in _rows(engine, catalog, sql, QUARANTINE)}
 
 

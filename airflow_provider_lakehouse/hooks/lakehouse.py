@@ -10,7 +10,6 @@ from airflow.sdk import BaseHook
 from airflow_provider_lakehouse.bridge.connections import (
     CONNECTION_TYPE,
     DEFAULT_CONNECTION,
-    LakehouseSettings,
     open_catalog,
     open_engine,
     read_connection,
@@ -18,6 +17,7 @@ from airflow_provider_lakehouse.bridge.connections import (
 from airflow_provider_lakehouse.core.errors import LakehouseError
 
 if TYPE_CHECKING:
+    from airflow_provider_lakehouse.bridge.connections import LakehouseSettings
     from airflow_provider_lakehouse.core.engines.base import Engine
     from airflow_provider_lakehouse.core.tables.base import Catalog, Table, TableIdentity
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.configuration import conf
 
+from airflow_provider_lakehouse.assets import table_asset
 from airflow_provider_lakehouse.bridge.connections import DEFAULT_CONNECTION
+from airflow_provider_lakehouse.bridge.identity import is_template
 from airflow_provider_lakehouse.bridge.lineage import SeenLineage, operator_lineage, seen_table
 from airflow_provider_lakehouse.bridge.outlets import announce, asset_uri, check_outlets
 from airflow_provider_lakehouse.bridge.retries import with_retry_defaults
@@ -18,12 +21,12 @@ from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 from airflow_provider_lakehouse.operators.table_link import LakehouseTableLink
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.providers.openlineage.extractors import OperatorLineage
     from airflow.sdk import Context
 
-    from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenDataset
+    from airflow_provider_lakehouse.bridge.lineage import SeenDataset
     from airflow_provider_lakehouse.core.tables.base import At, CommitResult, Table
 
 
@@ -32,12 +35,12 @@ class LakehouseOperator(BaseOperator):
 
     Args:
         lakehouse_conn_id: A connection of type `lakehouse`.
-        **options: Of every Airflow operator. `retries` defaults to `[lakehouse] default_retries`, and `retry_policy` to the one
-            that follows from the kind of error. A mapped task has Airflow's own default of `retries`: give it to `partial`.
-            An outlet that is a lakehouse table has to be the table that the task writes.
+        **options: Of every Airflow operator. `retries` defaults to `[lakehouse] default_retries`, and `retry_policy` to
+            the one that follows from the kind of error. A mapped task has Airflow's own default of `retries`: give it
+            to `partial`. An outlet that is a lakehouse table has to be the table that the task writes.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("lakehouse_conn_id",)
+    template_fields: Sequence[str] = ("lakehouse_conn_id",)
     operator_extra_links = (LakehouseTableLink(),)
     ui_color = "#e3f0f5"
 
@@ -59,34 +62,51 @@ class LakehouseOperator(BaseOperator):
             *names: The target, then further tables that the task may write.
 
         Raises:
-            InvalidRequestError: An outlet is a lakehouse table, but another one than the task writes. Nothing was written.
+            InvalidRequestError: An outlet is a lakehouse table, but another one than the task writes. Nothing was
+                written.
         """
         tables = [self.hook.table(_required(name)) for name in names]
         writes = {table.identity.name: table.identity for table in tables}
         check_outlets(self.outlets, writes=writes, catalog=self.hook.settings.catalog.name)
         return tables[0]
 
-    def see(
-        self, table: Table, *, at: At = HEAD, commit: CommitResult | None = None, assertions: Sequence[Assertion] = ()
-    ) -> SeenDataset:
+    def see(self, table: Table, *, at: At = HEAD, commit: CommitResult | None = None) -> SeenDataset:
         """Return what lineage tells about a table, and keep the table's page for the link."""
         facts = table.facts(at=at)
         self.page = self.hook.page_of(facts.identity)
-        alias = asset_uri(facts.identity, catalog=self.hook.settings.catalog.name)
-        return seen_table(facts, alias=alias, commit=commit, assertions=tuple(assertions))
+        return seen_table(
+            facts, alias=asset_uri(facts.identity, catalog=self.hook.settings.catalog.name), commit=commit
+        )
 
     def announce(self, context: Context, written: SeenDataset, facts: Mapping[str, Any]) -> None:
         """Tell the outlet's event and the log what was written."""
         announce(context, self.outlets, uri=written.alias, facts={"version": written.version, **facts})
         told = ", ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-        if written.commit is not None and written.commit.replayed:
-            self.log.info("%s: an earlier attempt had done it; nothing was written. %s", written.alias, told)
-        else:
-            self.log.info("%s is at version %s. %s", written.alias, written.version, told)
+        self.log.info("%s, version %s: %s", written.alias, written.version, told)
 
-    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage:  # noqa: ARG002
+    def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any]:
         """Return what OpenLineage is told: only what `execute` saved, since it is asked for in a forked child."""
         return operator_lineage(self.lineage)
+
+
+def declared(options: dict[str, Any], *, writes: Iterable[object] = (), reads: Iterable[object] = ()) -> dict[str, Any]:
+    """Fill in inlets and outlets where the DAG gives none and the deployment says what its default connection is.
+
+    The identity has to be known when the DAG is parsed, and no connection is read there. So `[lakehouse]
+    default_format` and `default_catalog` tell it for the default connection; tables whose name is a template are left
+    out.
+    """
+    decided = options.get("default_args") or {}
+    given = {**decided, **options}
+    format_ = conf.get("lakehouse", "default_format", fallback="")
+    if not format_ or given.get("lakehouse_conn_id", DEFAULT_CONNECTION) != DEFAULT_CONNECTION:
+        return options
+    catalog = conf.get("lakehouse", "default_catalog", fallback="default")
+    for name, tables in (("outlets", writes), ("inlets", reads)):
+        known = [str(table) for table in tables if isinstance(table, str) and not is_template(table)]
+        if known and name not in given:
+            options[name] = [table_asset(table, format=format_, catalog=catalog) for table in known]
+    return options
 
 
 def now() -> datetime:
@@ -96,5 +116,7 @@ def now() -> datetime:
 
 def _required(name: object) -> str:
     if not isinstance(name, str) or not name:
-        raise InvalidRequestError("The name of a table is empty after rendering. Write 'namespace.table'.", table=str(name))
+        raise InvalidRequestError(
+            "The name of a table is empty after rendering. Write 'namespace.table'.", table=str(name)
+        )
     return name

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
-from airflow_provider_lakehouse.core.quality.checks import check_from_json
+from airflow_provider_lakehouse.core.quality.checks import RowCheck, check_from_json
 from airflow_provider_lakehouse.core.quality.run import run_checks
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
-from airflow_provider_lakehouse.operators.base import LakehouseOperator
+from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,14 +20,17 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.quality.checks import Check
+    from airflow_provider_lakehouse.core.quality.run import ChecksResult
+    from airflow_provider_lakehouse.core.tables.base import Table
 
 
 class LakehouseCheckOperator(LakehouseOperator):
-    """Check a table and fail when it breaks a check; a branch that fails is dropped, so that the batch can be staged anew.
+    """Check a table, and fail when it breaks a check.
 
-    Nothing but the branch is touched. A branch that is gone because it was published before is checked as the main branch.
+    A branch that fails is dropped, so that the batch can be staged anew; nothing else is touched. A branch that is gone
+    because it was published before is checked as the main branch.
 
-    On retry: checks again.
+    On retry: checks again; a check that fails is not retried, since the data would be the same.
     On kill: nothing is left behind.
 
     Args:
@@ -36,7 +41,7 @@ class LakehouseCheckOperator(LakehouseOperator):
         **options: Of every operator.
     """
 
-    template_fields: ClassVar[Sequence[str]] = ("lakehouse_conn_id", "table", "checks", "branch")
+    template_fields: Sequence[str] = ("lakehouse_conn_id", "table", "checks", "branch")
     template_fields_renderers: ClassVar[dict[str, str]] = {"checks": "json"}
 
     def __init__(
@@ -48,7 +53,7 @@ class LakehouseCheckOperator(LakehouseOperator):
         drop_on_failure: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(**options)
+        super().__init__(**declared(options, reads=(table,)))
         self.table = table
         self.checks = checks
         self.branch = branch
@@ -57,16 +62,36 @@ class LakehouseCheckOperator(LakehouseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the checks, and return what they found."""
         table = self.hook.table(self.table)
-        staged = self.branch if self.branch and self.branch in table.facts().branches else None
+        staged = self._staged(table)
         at = At(branch=staged) if staged else HEAD
         checks = [check_from_json(check) for check in self.checks]
-        version = table.facts(at=at).version
+        seen = self.see(table, at=at)
         result = run_checks(
-            TableView(table, At(version=version) if not staged else at), checks, engine=self.hook.engine, table=self.table, version=version
+            TableView(table, at), checks, engine=self.hook.engine, table=self.table, version=seen.version or 0
         )
-        for outcome in result.outcomes:
-            self.log.info("%s %s: %d rows", "pass" if outcome.passed else outcome.severity, outcome.name, outcome.violations)
+        found = tuple(
+            Assertion(one.name, one.severity, one.violations, _column(checks, one.name)) for one in result.outcomes
+        )
+        self.lineage = SeenLineage({"checked": replace(seen, assertions=found)})
+        self._log(result)
         if result.failed and staged and self.drop_on_failure:
             require(table, Publishing, purpose="to drop a branch that failed").drop_branch(staged)
         result.require()
-        return self.announce(context, table, as_json(result))
+        answer: dict[str, Any] = as_json(result)
+        return answer
+
+    def _staged(self, table: Table) -> str | None:
+        if not self.branch or self.branch in table.facts().branches:
+            return self.branch or None
+        self.log.warning("%s has no branch %s: the main branch is checked", self.table, self.branch)
+        return None
+
+    def _log(self, result: ChecksResult) -> None:
+        for one in result.outcomes:
+            say = self.log.info if one.passed else self.log.warning
+            say("%s: %s, %d violations", one.name, "passed" if one.passed else one.severity, one.violations)
+
+
+def _column(checks: Sequence[Check], name: str) -> str:
+    columns = next((c.columns for c in checks if c.name == name and isinstance(c, RowCheck)), ())
+    return str(columns[0]) if len(columns) == 1 else ""

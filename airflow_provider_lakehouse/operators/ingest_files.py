@@ -2,31 +2,38 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from airflow.sdk.exceptions import AirflowSkipException
+
+from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
+from airflow_provider_lakehouse.bridge.specs import read_schema
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of
 from airflow_provider_lakehouse.core.extract.plan import plan_files
 from airflow_provider_lakehouse.core.flows import Target, ingest_files
 from airflow_provider_lakehouse.core.load.modes import mode_from_json
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.registry import find
-from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.files import FileSettings
 from airflow_provider_lakehouse.core.state.table import TableFileLedger
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, now
+from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
-class LakehouseIngestFilesOperator(LakehouseOperator):
-    """Load new files into a table.
+    from airflow_provider_lakehouse.core.flows import IngestResult
 
-    A ledger, itself a table, knows which contents were claimed; files that turn up late, or anew with other content, are
-    loaded when they are there. Rows get `_source_file`, `_source_row`, `_ingested_at` and `_batch`.
+
+class LakehouseIngestFilesOperator(LakehouseOperator):
+    """Load new files into a table, each content exactly once.
+
+    A ledger, itself a table, knows which contents were claimed; files that turn up late, or anew with other content,
+    are loaded when they are there. Rows get `_source_file`, `_source_row`, `_ingested_at` and `_batch`.
 
     On retry: claimed files are loaded under the number they were claimed with; what was committed is not written again.
     On kill: nothing is half loaded. Files stay claimed, and the next run, of whatever date, finishes them first.
@@ -41,15 +48,19 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.
         quarantine: Table for refused rows.
         ledger: Table that knows which files were claimed.
-        pipeline: Who claims; None for the DAG, the task and the table.
+        pipeline: Who claims; None for the DAG, the task and the table. Another pipeline reads every file anew. Name one
+            where several mapped tasks fill one table.
         settle_seconds: Files modified more recently are left for a later run.
         max_batch_files: A commit takes no more files.
+        skip_when_empty: Whether the task is skipped, and with it what follows, when there is no new file.
         **options: Of every operator.
     """
 
-    template_fields: ClassVar[Sequence[str]] = (
-        "lakehouse_conn_id", "files", "table", "columns", "mode", "policy", "quarantine", "ledger", "pipeline",
+    template_fields: Sequence[str] = (
+        "lakehouse_conn_id", "files", "table", "columns", "required", "file_format", "mode", "policy", "quarantine",
+        "ledger", "pipeline",
     )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"columns": "json", "mode": "json", "policy": "json"}
 
     def __init__(
         self,
@@ -66,9 +77,10 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         pipeline: str | None = None,
         settle_seconds: float = 0,
         max_batch_files: int | None = None,
+        skip_when_empty: bool = False,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(**options)
+        super().__init__(**declared(options, writes=(table,)))
         self.files = files
         self.table = table
         self.columns = columns
@@ -81,35 +93,47 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         self.pipeline = pipeline
         self.settle_seconds = settle_seconds
         self.max_batch_files = max_batch_files
+        self.skip_when_empty = skip_when_empty
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan, claim, load, and return counts and batch numbers."""
+        table = self.open_target(self.table, self.quarantine, self.ledger)
+        target = Target(
+            table,
+            mode_from_json(self.mode),
+            SchemaPolicy.from_json(self.policy),
+            quarantine=self.hook.table(self.quarantine),
+        )
         source = find("sources", "files")(self._source_settings())
         ledger = TableFileLedger(self.hook.table(self.ledger))
         pipeline = self.pipeline or pipeline_of(context, table=self.table)
         plan = plan_files(source, ledger, pipeline=pipeline, now=now(), max_batch_files=self.max_batch_files)
         self.log.info("%d files to load into %s, %d left out", plan.files, self.table, len(plan.left_out))
-        target = Target(
-            self.hook.table(self.table),
-            mode_from_json(self.mode),
-            SchemaPolicy.from_json(self.policy),
-            quarantine=self.hook.table(self.quarantine),
-        )
+        if plan.is_empty and self.skip_when_empty:
+            raise AirflowSkipException(f"There is no new file for {self.table}.")
         result = ingest_files(plan, source, ledger, target, engine=self.hook.engine, now=now())
-        return self.announce(context, target.table, as_json(result))
+        if table.exists():
+            self._tell(context, target, source.identity, result)
+        answer: dict[str, Any] = as_json(result)
+        return answer
+
+    def _tell(self, context: Context, target: Target, source: str, result: IngestResult) -> None:
+        seen = replace(self.see(target.table), rows=result.rows_inserted)
+        self.lineage = SeenLineage({"files": SeenDataset(source, columns=seen.columns)}, (seen,))
+        facts = ("files_loaded", "files_corrupt", "rows_read", "rows_inserted", "rows_unchanged", "rows_rejected")
+        self.announce(context, seen, {name: getattr(result, name) for name in facts})
+        if result.rows_rejected:
+            self.log.warning("%d rows were refused: see table %s", result.rows_rejected, self.quarantine)
 
     def _source_settings(self) -> FileSettings:
-        schema = None
-        if self.columns:
-            columns = (Column(name, kind, nullable=name not in self.required) for name, kind in self.columns.items())
-            schema = Schema(tuple(columns))
+        engine = self.hook.settings.engine
         return FileSettings(
             self.files,
             format=self.file_format,
-            schema=schema,
+            schema=read_schema(self.columns, required=self.required) if self.columns else None,
             settle=timedelta(seconds=self.settle_seconds),
-            properties=self.hook.settings.engine.storage,
-            memory_bytes=self.hook.settings.engine.memory_limit_bytes,
-            threads=self.hook.settings.engine.threads,
-            folder=self.hook.settings.engine.spill_directory,
+            properties=engine.storage,
+            memory_bytes=engine.memory_limit_bytes,
+            threads=engine.threads,
+            folder=engine.spill_directory,
         )

@@ -1,22 +1,29 @@
-"""Load what SQL over lakehouse tables returns into a table."""
+"""Load what SQL over lakehouse tables returns into a table, or return a few rows."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.engines.base import TableView
+from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.flows import Target, load_query
 from airflow_provider_lakehouse.core.load.modes import mode_from_json
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.quality.checks import RowCheck
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, now
+from airflow_provider_lakehouse.core.tables.base import HEAD, At
+from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
+
+    from airflow_provider_lakehouse.core.flows import QueryResult
+    from airflow_provider_lakehouse.core.tables.base import Table
 
 
 class LakehouseQueryOperator(LakehouseOperator):
@@ -35,17 +42,17 @@ class LakehouseQueryOperator(LakehouseOperator):
         branch: Branch to stage on; None writes the main branch.
         checks: Conditions on rows, see `RowCheck`; mappings or checks.
         quarantine: Table for rows that break a check of severity `quarantine`.
-        pipeline: First half of the token; None for the DAG, the task and the table.
+        pipeline: First half of the token; None for the DAG, the task, the table and the map index.
         batch: Second half; None for the partition key of the run, or its id.
-        max_rows: Most rows that are returned where no table is named.
+        max_rows: More rows are refused where no table is named.
         **options: Of every operator.
     """
 
-    template_fields: ClassVar[Sequence[str]] = (
+    template_fields: Sequence[str] = (
         "lakehouse_conn_id", "sql", "reads", "table", "mode", "policy", "parameters", "branch", "checks", "quarantine",
         "pipeline", "batch",
     )  # fmt: skip
-    template_ext: ClassVar[Sequence[str]] = (".sql",)
+    template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "checks": "json"}
 
     def __init__(
@@ -65,7 +72,8 @@ class LakehouseQueryOperator(LakehouseOperator):
         max_rows: int = 1000,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(**options)
+        # What is staged is not yet an update of the table: only publishing it is.
+        super().__init__(**declared(options, writes=() if branch else (table,), reads=_names(reads).values()))
         self.sql = sql
         self.reads = reads
         self.table = table
@@ -81,27 +89,57 @@ class LakehouseQueryOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> Any:  # noqa: ANN401
         """Run the query; return what was written, or the rows."""
-        names = self.reads if isinstance(self.reads, dict) else {name: name for name in self.reads}
-        tables = {name: TableView(self.hook.table(table)) for name, table in names.items()}
-        if self.table is None:
-            return self._rows(tables)
-        token = token_of(context, pipeline=self.pipeline or "", batch=self.batch or "", table=self.table)
+        sources = {name: self.hook.table(table) for name, table in _names(self.reads).items()}
+        views = {name: TableView(table) for name, table in sources.items()}
+        self.lineage = SeenLineage({name: self.see(table) for name, table in sources.items()}, sql=self.sql)
+        if not self.table:
+            return self._rows(views)
         target = Target(
-            self.hook.table(self.table),
+            self.open_target(self.table, self.quarantine),
             mode_from_json(self.mode),
             SchemaPolicy.from_json(self.policy),
             quarantine=self.hook.table(self.quarantine),
             branch=self.branch or None,
         )
-        checks = tuple(c if isinstance(c, RowCheck) else RowCheck.from_json(c) for c in self.checks)
         result = load_query(
-            self.sql, target, token=token, engine=self.hook.engine, now=now(), tables=tables,
-            parameters=self.parameters, checks=checks,
-        )  # fmt: skip
-        return self.announce(context, target.table, as_json(result))
+            self.sql,
+            target,
+            token=token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table),
+            engine=self.hook.engine,
+            now=now(),
+            tables=views,
+            parameters=self.parameters,
+            checks=tuple(c if isinstance(c, RowCheck) else RowCheck.from_json(c) for c in self.checks),
+        )
+        self._tell(context, target.table, result)
+        return as_json(result)
+
+    def _tell(self, context: Context, table: Table, result: QueryResult) -> None:
+        load = result.load
+        is_staged = bool(self.branch) and not load.is_replay  # a branch that was published meanwhile is gone
+        at = At(branch=self.branch) if is_staged else HEAD
+        found = tuple(Assertion(one.name, one.severity, one.violations) for one in result.checks)
+        seen = replace(self.see(table, at=at, commit=load.commit), assertions=found)
+        self.lineage = replace(self.lineage, outputs=(seen,))
+        for one in found:
+            if one.violations:
+                self.log.warning("%d rows break %r (%s)", one.violations, one.name, one.severity)
+        facts = ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_rejected", "is_replay")
+        self.announce(context, seen, {"branch": self.branch} | {name: getattr(load, name) for name in facts})
 
     def _rows(self, tables: Mapping[str, TableView]) -> list[dict[str, Any]]:
-        limited = f"SELECT * FROM ({self.sql.strip().rstrip(';')}\n) AS answer LIMIT {int(self.max_rows)}"
+        limited = f"SELECT * FROM ({self.sql.strip().rstrip(';')}\n) AS answer LIMIT {int(self.max_rows) + 1}"
         with self.hook.engine.query(limited, tables=tables, parameters=self.parameters) as rows:
             found: list[dict[str, Any]] = as_json(rows.read_all().to_pylist())
-            return found
+        if len(found) > self.max_rows:
+            raise InvalidRequestError(
+                f"The query returns more than {self.max_rows} rows. Name a table to load them into.",
+                max_rows=self.max_rows,
+            )
+        return found
+
+
+def _names(reads: Sequence[str] | Mapping[str, str] | object) -> dict[str, str]:
+    if isinstance(reads, dict):
+        return reads
+    return {str(name): str(name) for name in reads} if isinstance(reads, (list, tuple)) else {}

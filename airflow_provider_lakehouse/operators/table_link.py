@@ -17,5 +17,5 @@ class LakehouseTableLink(BaseOperatorLink):
     name = "Lakehouse table"
 
     def get_link(self, operator: BaseOperator, *, ti_key: TaskInstanceKey) -> str:
-        """Return what `execute` kept; empty before it ran. Airflow asks on the worker, after the task, and keeps the answer."""
+        """Return what `execute` kept; Airflow asks on the worker, after the task, and keeps the answer."""
         return str(getattr(operator, "page", ""))

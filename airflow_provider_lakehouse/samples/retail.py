@@ -24,6 +24,7 @@ Everything is deterministic, byte for byte, and every file appears under its nam
 from __future__ import annotations
 
 import argparse
+import filecmp
 import json
 import os
 import sys
@@ -302,7 +303,8 @@ def _publish(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
-        partial.replace(path)
+        if not (path.exists() and filecmp.cmp(partial, path, shallow=False)):  # what is there already is not delivered anew
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

@@ -6,7 +6,7 @@ import hashlib
 import struct
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pyarrow as pa
@@ -16,7 +16,10 @@ from hypothesis import strategies as st
 from airflow_provider_lakehouse.core.load.modes import Dedup
 from airflow_provider_lakehouse.core.load.row_hash import row_hash
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.types import TypeNode, parse_type
+from airflow_provider_lakehouse.core.types import parse_type
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.types import TypeNode
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 VALUES: dict[str, st.SearchStrategy[Any]] = {

@@ -9,6 +9,7 @@ import sys
 import threading
 import uuid
 from contextlib import closing, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -22,14 +23,24 @@ from airflow_provider_lakehouse.core.tables.delta import open_catalog
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
-from airflow_provider_lakehouse.testing.table_spec import NAME, ORDERS, TableSpecification, append, ids, positions_of, token
+from airflow_provider_lakehouse.testing.table_spec import (
+    NAME,
+    ORDERS,
+    TableSpecification,
+    append,
+    ids,
+    positions_of,
+    token,
+)
+from tests.services.fixtures import run
+from tests.services.s3_server import S3Server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.tables.base import Catalog, Probe, Table
-    from tests.services.s3_server import S3Server
+    from tests.services.process import Command
 
 WRITERS = 4
 BATCHES = 8
@@ -44,6 +55,19 @@ def settings(server: S3Server, warehouse: str, *, endpoint: str = "") -> Catalog
         "s3.path-style-access": "true",
     }
     return CatalogSettings("delta", warehouse, properties=properties)
+
+
+class ClosingServer(S3Server):
+    """An S3 server that closes connections: versitygw's keep-alive refuses about one in a hundred of Arrow's requests."""
+
+    def _command(self) -> Command:
+        command = super()._command()
+        return replace(command, argv=[argument for argument in command.argv if argument != "--keep-alive"])
+
+
+@pytest.fixture(scope="module")
+def s3_server() -> Iterator[S3Server]:
+    yield from run(ClosingServer())
 
 
 @pytest.fixture

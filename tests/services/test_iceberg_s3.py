@@ -25,6 +25,7 @@ from airflow_provider_lakehouse.testing.table_spec import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.tables.base import Catalog, Probe, Table
@@ -58,6 +59,14 @@ def settings(s3: S3Server, postgres: PostgresServer, warehouse: str, *, name: st
         "s3.path-style-access": "true",
     }
     return CatalogSettings("iceberg", warehouse, name=name, properties=properties)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plain_uploads() -> Iterator[None]:
+    """Uploads without trailing checksums: versitygw takes a late one for the next request, and refuses that."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
+        yield
 
 
 class TestIcebergTablesOnS3(TableSpecification):

@@ -155,7 +155,9 @@ class Session:
         """Return the columns of a user's query, and the casts that bring them to types that tables can hold."""
         self._require_query(sql)
         with self._translated():
-            self._connection.execute(f"SELECT * FROM ({_bare(sql)}\n) LIMIT 0", _arguments(self._named(sql, parameters)))
+            self._connection.execute(
+                f"SELECT * FROM ({_bare(sql)}\n) LIMIT 0", _arguments(self._named(sql, parameters))
+            )
             found = [(entry[0], entry[1]) for entry in self._connection.description or ()]
             self._connection.fetchall()
         schema = Schema(tuple(Column(name, column_type(kind, column=name)) for name, kind in found))

@@ -139,7 +139,8 @@ def _match(
     where: Filter,
 ) -> None:
     """Write, for every row of the table whose key the batch has, what happens to it into the table `_MATCHED`."""
-    present = [c.name for c in plan.columns if c.name in target.facts.schema.by_name]
+    known = target.facts.schema.by_name
+    present = [c.name for c in plan.columns if c.name in known]
     kept = _kept(matching, plan)
     wanted = {*matching.keys, *matching.compared, *kept} & set(present)
     columns = [c for c in present if needs_all or c in wanted]
@@ -148,13 +149,13 @@ def _match(
     else:
         rows = target.addressed(columns, where=where)
     on = " AND ".join(f"source.{quoted(k)} IS NOT DISTINCT FROM target.{quoted(k)}" for k in matching.keys)
-    same = " AND ".join(_equal(c, c in present) for c in matching.compared) or "true"
+    same = " AND ".join(_equal(c, c in known) for c in matching.compared) or "true"
     action = (
         f"CASE WHEN source.{ROW} IS NULL THEN 'missing' WHEN NOT coalesce({matching.applies}, false) THEN 'older' "
         f"WHEN {matching.gone} THEN 'delete' WHEN {same} THEN 'same' ELSE 'update' END"
     )
     old = "".join(
-        f", {f'target.{quoted(c)}' if c in present else 'NULL'} AS __lakehouse_kept_{i}" for i, c in enumerate(kept)
+        f", {f'target.{quoted(c)}' if c in known else 'NULL'} AS __lakehouse_kept_{i}" for i, c in enumerate(kept)
     )
     join = "LEFT JOIN" if matching.finds_missing else "JOIN"
     workspace.execute(
@@ -176,7 +177,8 @@ def target_schema(plan: LoadPlan, columns: list[str]):  # type: ignore[no-untype
 
 def _kept(matching: _Matching, plan: LoadPlan) -> list[str]:
     """Return the columns that an update takes from the table."""
-    return [c.name for c in plan.columns if c.name not in matching.written and c.name not in matching.keys]
+    given = {*matching.written, *matching.keys}
+    return [c.name for c in plan.columns if c.name not in given]
 
 
 def _equal(column: str, is_present: bool) -> str:  # noqa: FBT001

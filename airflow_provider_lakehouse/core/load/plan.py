@@ -23,6 +23,8 @@ from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOU
 from airflow_provider_lakehouse.core.types import type_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.load.conversion import Conversion
@@ -148,12 +150,14 @@ def plan_load(mode: Mode, facts: TableFacts, incoming: pa.Schema, policy: Schema
     _require_distinct(facts.schema.names, tuple(incoming.names))
     filled = _filled_columns(mode)
     require_mode(mode, facts, tuple(incoming.names))
-    new = [n for n in incoming.names if n not in facts.schema.by_name]
-    extras = tuple((n, type_of(incoming.field(n).type)) for n in new if _is_extra(mode, n))
-    unknown = [n for n in new if n not in dict(extras) and n not in _SOURCE_ADDRESS]
-    added = _additions(unknown, incoming, policy)
-    columns = [_column(c, incoming, policy, filled=c.name in filled) for c in facts.schema.columns]
+    given = {field.name: field.type for field in incoming}
+    new = [name for name in given if name not in facts.schema.by_name]
+    extras = {name: type_of(given[name]) for name in new if _is_extra(mode, name)}
+    unknown = [name for name in new if name not in extras and name not in _SOURCE_ADDRESS]
+    added = _additions({name: given[name] for name in unknown}, policy)
+    columns = [_column(c, given, policy, filled=c.name in filled) for c in facts.schema.columns]
     columns += [ColumnPlan(c.column.name, c.column.type, True, c.column.type, "cast", "evolve") for c in added]
+    kept = {*extras, *(change.column.name for change in added)}
     _require_complete(columns, policy)
     widened = tuple(
         SchemaChange("widen", Column(c.name, c.type, c.nullable, facts.schema.by_name[c.name].comment))
@@ -168,9 +172,9 @@ def plan_load(mode: Mode, facts: TableFacts, incoming: pa.Schema, policy: Schema
         columns=tuple(columns),
         identifier=facts.schema.identifier,
         schema_changes=added + widened,
-        extras=extras,
+        extras=tuple(extras.items()),
         strangers=tuple(unknown) if refuses else (),
-        left_out=tuple(n for n in new if n not in dict(extras) and n not in {c.column.name for c in added}),
+        left_out=tuple(name for name in new if name not in kept),
         policy=policy,
     )
 
@@ -208,25 +212,25 @@ def _is_extra(mode: Mode, name: str) -> bool:
     return isinstance(mode, (Merge, Scd2)) and mode.delete_when is not None and name in mode.delete_when
 
 
-def _additions(unknown: list[str], incoming: pa.Schema, policy: SchemaPolicy) -> tuple[SchemaChange, ...]:
+def _additions(unknown: Mapping[str, pa.DataType], policy: SchemaPolicy) -> tuple[SchemaChange, ...]:
     if unknown and policy.new_columns == "freeze":
         raise DataRejectedError(
             "The batch has columns that the table lacks. Add them to the table, or let the schema policy decide.",
-            unknown=tuple(unknown[:50]),
+            unknown=tuple(unknown)[:50],
             policy="new_columns=freeze",
         )
     if policy.new_columns != "evolve":
         return ()
-    return tuple(SchemaChange("add", Column(name, type_of(incoming.field(name).type))) for name in unknown)
+    return tuple(SchemaChange("add", Column(name, type_of(arrow))) for name, arrow in unknown.items())
 
 
-def _column(column: Column, incoming: pa.Schema, policy: SchemaPolicy, *, filled: bool) -> ColumnPlan:
+def _column(column: Column, given: Mapping[str, pa.DataType], policy: SchemaPolicy, *, filled: bool) -> ColumnPlan:
     if filled:
-        given = type_of(incoming.field(column.name).type) if column.name in incoming.names else None
-        return ColumnPlan(column.name, column.type, True, given, "fill", policy.wrong_values)
-    if column.name not in incoming.names:
+        found_type = type_of(given[column.name]) if column.name in given else None
+        return ColumnPlan(column.name, column.type, True, found_type, "fill", policy.wrong_values)
+    if column.name not in given:
         return ColumnPlan(column.name, column.type, column.nullable, None, "null", policy.wrong_values)
-    arrow = incoming.field(column.name).type
+    arrow = given[column.name]
     found: Conversion = conversion(arrow, column.type, policy.wrong_values)
     if found.how == "refuse":
         raise DataRejectedError(

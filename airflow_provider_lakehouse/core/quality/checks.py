@@ -22,16 +22,19 @@ class RowCheck:
     Args:
         name: Short and stable; the reason in the quarantine table.
         condition: SQL over the columns of the row, such as `quantity >= 0`.
-        severity: What happens to rows that do not meet it: `fail` refuses the batch, `quarantine` keeps them aside, `drop`
-            leaves them out, `warn` only counts them.
+        severity: What happens to rows that do not meet it: `fail` refuses the batch, `quarantine` keeps them aside,
+            `drop` leaves them out, `warn` only counts them.
+        columns: The columns it is about, for reports; empty where it is about the row as a whole.
     """
 
     name: str
     condition: str
     severity: Severity = "fail"
+    columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        """Refuse checks without name or condition."""
+        """Read lists as tuples, and refuse checks without name or condition."""
+        object.__setattr__(self, "columns", tuple(self.columns))
         _check(self.name, self.condition, self.severity)
 
     @classmethod

@@ -53,7 +53,7 @@ class ChecksResult:
         """
         if self.failed:
             raise DataRejectedError(
-                f"Table {self.table!r} breaks {len(self.failed)} of its checks. Look at the rows, and correct them at the source.",
+                f"Table {self.table!r} breaks {len(self.failed)} of its checks. Correct the rows at the source.",
                 table=self.table,
                 version=self.version,
                 checks=tuple(f"{one.name}: {one.violations}" for one in self.failed),
@@ -137,7 +137,8 @@ class RowGate:
         """Stream the rows that pass, without the further column.
 
         Raises:
-            DataRejectedError: At the end of the stream, when a check of severity `fail` was broken; so nothing is committed.
+            DataRejectedError: At the end of the stream, when a check of severity `fail` was broken; so nothing is
+                committed.
         """
         import pyarrow as pa
 
@@ -189,5 +190,6 @@ class RowGate:
         failed = tuple(f"{o.name}: {o.violations}" for o in self.outcomes() if o.severity == "fail" and not o.passed)
         if failed:
             raise DataRejectedError(
-                "Rows break checks that allow none. Correct them at the source, or choose another severity.", checks=failed
+                "Rows break checks that allow none. Correct them at the source, or choose another severity.",
+                checks=failed,
             )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_lakehouse.core.sources.postgres_connection import Connection
 
-BLOCK_BYTES: Final = 8 * 1024 * 1024
+BLOCK_BYTES: Final = 4 * 1024 * 1024
 """Rows are handed on when their text reaches this size; a single row may be larger, up to PostgreSQL's own 1 GB."""
 _TICK_SECONDS: Final = 0.5
 _CANCEL_SECONDS: Final = 5.0

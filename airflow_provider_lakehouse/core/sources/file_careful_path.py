@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_lakehouse.core.schema import Column
 from airflow_provider_lakehouse.core.sources.base import RejectedRow
 from airflow_provider_lakehouse.core.sources.file_fast_path import batch_rows
 from airflow_provider_lakehouse.core.sources.file_lines import Record, csv_records, json_records
 from airflow_provider_lakehouse.core.sources.file_rows import conform
-from airflow_provider_lakehouse.core.sources.file_values import ColumnReading, reason_sql
+from airflow_provider_lakehouse.core.sources.file_values import ColumnReading
+from airflow_provider_lakehouse.core.types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-    from airflow_provider_lakehouse.core.schema import Column, Schema
+    from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.file_fast_path import TextFile
     from airflow_provider_lakehouse.core.sources.file_lines import CsvDialect
 
@@ -44,15 +46,13 @@ def read_text_carefully(
         CorruptFileError: It is not UTF-8.
     """
     names = file.names if file.file.format == "csv" else schema.names
-    places = {name: place for place, name in enumerate(names)}
-    readings = [ColumnReading(c, f"c{places[c.name]}" if c.name in places else None) for c in schema.columns]
     with Path(file.path).open("rb") as lines:
         if file.file.format == "csv":
             records = _below_header(csv_records(lines, dialect), file)
         else:
-            records = json_records(lines, names, allows_others=allows_others)
+            records = json_records(lines, schema.columns, allows_others=allows_others)
         for batch in _batches(records, batch_rows(len(names))):
-            yield _read_batch(connection, batch, readings=readings, width=len(names), uri=file.file.uri)
+            yield _read_batch(connection, batch, columns=schema.columns, names=names, uri=file.file.uri)
 
 
 def read_records_carefully(
@@ -64,10 +64,9 @@ def read_records_carefully(
     allows_others: bool,
 ) -> Rows:
     """Read a few records of a file of JSON lines, given by the line on which each stands."""
-    readings = [ColumnReading(column, f"c{place}") for place, column in enumerate(schema.columns)]
-    found = json_records((text.encode() for text in texts.values()), schema.names, allows_others=allows_others)
+    found = json_records((text.encode() for text in texts.values()), schema.columns, allows_others=allows_others)
     numbered = [replace(record, line=line) for line, record in zip(texts, found, strict=True)]
-    return _read_batch(connection, numbered, readings=readings, width=len(schema.names), uri=file.file.uri)
+    return _read_batch(connection, numbered, columns=schema.columns, names=schema.names, uri=file.file.uri)
 
 
 def _below_header(records: Iterable[Record], file: TextFile) -> Iterator[Record]:
@@ -95,17 +94,17 @@ def _read_batch(
     connection: DuckDBPyConnection,
     records: Sequence[Record],
     *,
-    readings: Sequence[ColumnReading],
-    width: int,
+    columns: Sequence[Column],
+    names: Sequence[str],
     uri: str,
 ) -> Rows:
     import pyarrow as pa
 
     rejects = [RejectedRow(r.fault, uri, r.line, r.text) for r in records if r.fault]
     whole = [record for record in records if not record.fault]
-    columns: list[tuple[str | None, ...]] = list(zip(*(r.fields for r in whole), strict=True)) or [()] * width
-    texts = pa.table([pa.array(c, pa.string()) for c in columns], names=[f"c{place}" for place in range(width)])
-    found = _evaluate(connection, texts, readings)
+    fields: list[tuple[str | None, ...]] = list(zip(*(r.fields for r in whole), strict=True)) or [()] * len(names)
+    texts = pa.table([pa.array(texts, pa.string()) for texts in fields], names=list(names))
+    found = _evaluate(connection, texts, columns)
     reasons = found.column(found.num_columns - 1)
     for record, reason in zip(whole, reasons.to_pylist(), strict=True):
         if reason is not None:
@@ -117,17 +116,70 @@ def _read_batch(
     return good, lines.filter(is_good), rejects
 
 
-def _evaluate(connection: DuckDBPyConnection, texts: pa.Table, readings: Sequence[ColumnReading]) -> pa.RecordBatch:
+def _evaluate(connection: DuckDBPyConnection, texts: pa.Table, columns: Sequence[Column]) -> pa.RecordBatch:
+    """Return the values of the columns, and behind them the first thing wrong with each row.
+
+    Columns of one type are evaluated as one long column, so that ten thousand of them are as cheap as ten.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    arrays: dict[str, pa.Array] = {}
+    faults: dict[str, list[tuple[pa.Array, str]]] = {}
+    rows, known = texts.num_rows, frozenset(texts.schema.names)
+    for type_, alike in _by_type(columns):
+        there = [column.name for column in alike if column.name in known]
+        stacked = pa.chunked_array([chunk for name in there for chunk in texts.column(name).chunks], pa.string())
+        values, wrong = _evaluate_stacked(connection, stacked, type_)
+        for place, name in enumerate(there):
+            arrays[name] = values.slice(place * rows, rows)
+            faults[name] = [(wrong.slice(place * rows, rows), f"{name}: not a {type_}")]
+    reasons = pa.nulls(rows, pa.string())
+    for column in columns:
+        name = column.name
+        if name not in arrays:
+            arrays[name] = pa.nulls(rows, arrow_type(column.type))
+        if not column.nullable:
+            what = "null" if name in faults else "missing"
+            missing = texts.column(name).combine_chunks().is_null() if name in faults else arrays[name].is_null()
+            faults.setdefault(name, []).append((missing, f"{name}: {what}, and required"))
+        for wrong, reason in faults.get(name, ()):
+            if wrong.true_count:
+                reasons = pc.coalesce(reasons, pc.if_else(wrong, reason, pa.scalar(None, pa.string())))
+    return pa.RecordBatch.from_arrays(
+        [*(arrays[c.name] for c in columns), reasons], names=[*(c.name for c in columns), ""]
+    )
+
+
+def _by_type(columns: Sequence[Column]) -> list[tuple[str, list[Column]]]:
+    found: dict[str, list[Column]] = {}
+    for column in columns:
+        found.setdefault(column.type, []).append(column)
+    return list(found.items())
+
+
+def _evaluate_stacked(
+    connection: DuckDBPyConnection, texts: pa.ChunkedArray, type_: str
+) -> tuple[pa.Array, pa.BooleanArray]:
+    """Return the values of texts in one type, and which texts are no values."""
     import pyarrow as pa
 
-    values = [f"{reading.value} AS v{place}" for place, reading in enumerate(readings)]
-    connection.register("texts", texts)
-    found = connection.sql(
-        f"SELECT {', '.join([*values, f'{reason_sql(readings)} AS reason'])} FROM texts"
-    ).to_arrow_table()
+    if type_ == "string":
+        return _combined(texts), pa.repeat(pa.scalar(False), len(texts))
+    reading = ColumnReading(Column("text", type_), "text")
+    ((wrong, _),) = reading.faults
+    statement = f"SELECT {reading.value} AS value, coalesce({wrong}, false) AS wrong FROM texts"
+    connection.register("texts", pa.table({"text": texts}))
+    found = connection.sql(statement).to_arrow_table()
     connection.unregister("texts")
-    arrays = [column.combine_chunks() for column in found.columns]
-    return pa.RecordBatch.from_arrays(arrays, names=found.column_names)
+    return _combined(found.column(0)), _combined(found.column(1))
+
+
+def _combined(column: pa.ChunkedArray) -> Any:  # noqa: ANN401
+    import pyarrow as pa
+
+    combined = column.combine_chunks()
+    return combined if not isinstance(combined, pa.ChunkedArray) else pa.concat_arrays(combined.chunks)
 
 
 def read_typed(
@@ -163,8 +215,6 @@ def _typed_column(
 ) -> pa.Array:
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.types import arrow_type
-
     wanted = arrow_type(column.type)
     wrong: list[int] = []
     if column.name not in batch.schema.names:
@@ -188,13 +238,12 @@ def _converted(
 ) -> tuple[pa.Array, list[int]]:
     """Return the values, null where they are none of the type, and the places of those."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     is_text = pa.types.is_string(raw.type) or pa.types.is_large_string(raw.type)
     if is_text and column.type != "string":
-        found = _evaluate(connect(), pa.table({"c0": raw}), [ColumnReading(column, "c0")])
-        wrong = found.column(1).is_valid().to_pylist()
-        values = conform(found.column(0), wanted)
-        return values, [place for place, is_wrong in enumerate(wrong) if is_wrong and raw[place].is_valid]
+        values, wrong = _evaluate_stacked(connect(), pa.chunked_array([raw.cast(pa.string())]), column.type)
+        return conform(values, wanted), pc.indices_nonzero(wrong).to_pylist()
     return _conformed(raw, wanted)
 
 

@@ -149,13 +149,14 @@ def _of_arrow(arrow: object) -> tuple[Column, ...]:
 
 
 def merge_columns(files: Iterable[Iterable[Column]]) -> tuple[Column, ...]:
-    """Return the columns of several files together; a column whose types do not agree gets one that holds all, or
-    `string`.
+    """Return the columns of several files together.
+
+    A column whose types do not agree gets one that holds all of them, or `string`.
 
     Example:
-        >>> merged = merge_columns([[Column("a", "int")], [Column("a", "long"), Column("b", "date")], [Column("b", "long")]])
+        >>> merged = merge_columns([[Column("a", "int")], [Column("a", "long"), Column("b", "date")]])
         >>> [(column.name, column.type) for column in merged]
-        [('a', 'long'), ('b', 'string')]
+        [('a', 'long'), ('b', 'date')]
     """
     types: dict[str, str] = {}
     for columns in files:

@@ -16,6 +16,7 @@ from airflow_provider_lakehouse.core.sources.file_values import (
     reason_sql,
     sql_text,
 )
+from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,17 +24,21 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-    from airflow_provider_lakehouse.core.schema import Schema
+    from airflow_provider_lakehouse.core.schema import Column, Schema
     from airflow_provider_lakehouse.core.sources.file_copies import PlannedFile
     from airflow_provider_lakehouse.core.sources.file_lines import CsvDialect
 
 _CHUNK_BYTES: Final = 8 * 1024 * 1024
 _BATCH_VALUES: Final = 2_000_000
 _MAX_BATCH_ROWS: Final = 100_000
+MAX_COLUMNS: Final = 500
+"""DuckDB keeps 2,048 rows of every expression in memory for each thread, so a statement must not have too many."""
 NEEDS_CARE: Final = "needs care"
 """Reason of a row that may be good: only the careful path can tell."""
-# Within 15 digits a number survives DuckDB's JSON reader, which keeps it as a double.
-_LONG_NUMBER: Final = "[0-9.]{16,}|[0-9][eE]"
+_DOUBLE_DIGITS: Final = 15
+"""So many digits of a number survive DuckDB's JSON reader, which keeps it as a double."""
+_LONG_NUMBER: Final = "[0-9.]{17}"
+_FRACTION: Final = r"-?[0-9]+([.][0-9]+)?(e[-+]?[0-9]+)?"
 
 
 class CarefulReadingNeededError(Exception):
@@ -118,6 +123,8 @@ def read_fast(
     """
     import duckdb
 
+    if max(len(schema.columns), len(files[0].names)) > MAX_COLUMNS:
+        raise CarefulReadingNeededError(frozenset(range(len(files))))
     if files[0].file.format == "csv":
         statement = _csv_statement(files, schema, dialect)
     else:
@@ -166,24 +173,37 @@ def _csv_statement(files: Sequence[TextFile], schema: Schema, dialect: CsvDialec
         # Said aloud, it allows other line ends between quotes. `\r\n` must not be: DuckDB 2.0 then returns no rows.
         options["new_line"] = "'\\n'"
     given = ", ".join(f"{name} = {value}" for name, value in options.items())
-    return f"SELECT {_selected(readings, ())} FROM read_csv({_paths(files)}, {given})"
+    reason = reason_sql(readings)
+    return f"SELECT {_values(readings)}, file_index, {reason} AS reason FROM read_csv({_paths(files)}, {given})"
 
 
 def _json_statement(files: Sequence[TextFile], schema: Schema, *, allows_others: bool) -> str:
     names = schema.names
     structure = sql_text(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
     readings = [ColumnReading(c, f"struct_extract(fields, {sql_text(c.name)})") for c in schema.columns]
-    faults = [("json IS NULL OR json_type(json) <> 'OBJECT'", "not a JSON object")]
-    if any(c.type.startswith(("decimal", "string")) for c in schema.columns):
-        faults.append((f"regexp_matches(json, {sql_text(_LONG_NUMBER)})", NEEDS_CARE))
+    doubts = ["json IS NULL OR NOT starts_with(CAST(json AS VARCHAR), '{')"]
     if not allows_others:
-        known = f"[{', '.join(map(sql_text, names))}]"
-        faults.append((f"NOT list_has_all({known}, json_keys(json))", "a field that the plan does not know"))
+        doubts.append(f"NOT list_has_all([{', '.join(map(sql_text, names))}], json_keys(json))")
+    if any(_digits_matter(column) for column in schema.columns):
+        doubts.append(f"regexp_matches(CAST(json AS VARCHAR), {sql_text(_LONG_NUMBER)})")
+    doubts += [
+        f"length({reading.raw}) >= 16 AND regexp_full_match({reading.raw}, {sql_text(_FRACTION)})"
+        for reading in readings
+        if reading.column.type == "string"
+    ]
+    # DuckDB has made doubles of the numbers, so what looks wrong is judged once more, by the text of the line.
+    doubts += [test for reading in readings for test, _ in reading.faults]
+    reason = " ".join(f"WHEN {doubt} THEN {sql_text(NEEDS_CARE)}" for doubt in doubts)
     inner = (
         f"SELECT json, from_json(json, {structure}) AS fields, file_index "
         f"FROM read_ndjson_objects({_paths(files)}, compression = 'none')"
     )
-    return f"SELECT {_selected(readings, faults)} FROM ({inner})"
+    return f"SELECT {_values(readings)}, file_index, CASE {reason} END AS reason FROM ({inner})"
+
+
+def _digits_matter(column: Column) -> bool:
+    node = parse_type(column.type)
+    return node.name == "decimal" and node.numbers[0] > _DOUBLE_DIGITS
 
 
 def _paths(files: Sequence[TextFile]) -> str:
@@ -195,9 +215,8 @@ def _literal(path: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
-def _selected(readings: Sequence[ColumnReading], faults: Sequence[tuple[str, str]]) -> str:
-    values = [f"{reading.value} AS v{place}" for place, reading in enumerate(readings)]
-    return ", ".join([*values, "file_index", f"{reason_sql(readings, *faults)} AS reason"])
+def _values(readings: Sequence[ColumnReading]) -> str:
+    return ", ".join(f"{reading.value} AS v{place}" for place, reading in enumerate(readings))
 
 
 def row_lines(file: TextFile, *, rows: int, quote: str) -> array[int] | None:

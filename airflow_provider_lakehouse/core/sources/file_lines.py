@@ -1,5 +1,4 @@
-"""Take texts apart with care: every record with the line on which it starts, its text as it stands, and what is wrong
-with it.
+"""Take texts apart with care: every record with its line, its text as it stands, and what is wrong with it.
 
 This is the slow way, for files that the fast one refuses and for the first lines of every file. CSV is RFC 4180 with
 three liberties that DuckDB takes too: any line end, spaces around a quoted field, quotes within an unquoted field.
@@ -11,6 +10,7 @@ import json
 import re
 from collections import deque
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.sources.file_copies import CorruptFileError
@@ -18,9 +18,14 @@ from airflow_provider_lakehouse.core.sources.file_copies import CorruptFileError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+    from airflow_provider_lakehouse.core.schema import Column
+
 BYTE_ORDER_MARK: Final = "\ufeff"
 _MAX_LINES_OF_RECORD: Final = 100_000
 _DOUBLE_DIGITS: Final = 15
+_MAX_EXPONENT: Final = 100
+_SIGNIFICANT: Final = re.compile(r"^-?0?[.]?0*|[.]|[eE].*")
+"""What is no significant digit of a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,23 +185,27 @@ class _ExactFloat(float):
         return number
 
 
-def json_records(lines: Iterable[bytes], names: Sequence[str], *, allows_others: bool) -> Iterator[Record]:
+def json_records(lines: Iterable[bytes], columns: Sequence[Column], *, allows_others: bool) -> Iterator[Record]:
     r"""Take JSON lines apart: one object a line. Blank lines are passed over; a field that is missing is null.
 
     Args:
         lines: Of the file.
-        names: The fields, in the order in which they are returned. Strings come as they are, numbers with the digits
-            they are written with, objects and lists as JSON.
+        columns: The fields, in the order in which they are returned. Strings come as they are, objects and lists as
+            JSON, numbers with the digits they are written with: in plain notation for decimals, and in the shortest one
+            for others, where a double holds all of the digits.
         allows_others: Whether an object may have other fields too.
 
     Raises:
         CorruptFileError: A line is not UTF-8.
 
     Example:
-        >>> [r.fields or r.fault for r in json_records([b'{"a": 1.10}\n', b'{"a"\n'], ["a"], allows_others=False)]
-        [('1.10',), 'not valid JSON']
+        >>> from airflow_provider_lakehouse.core.schema import Column
+        >>> columns = [Column("a", "double")]
+        >>> [r.fields or r.fault for r in json_records([b'{"a": 1.10}\n', b'{"a"\n'], columns, allows_others=False)]
+        [('1.1',), 'not valid JSON']
     """
-    known = frozenset(names)
+    known = frozenset(column.name for column in columns)
+    wanted = [(column.name, column.type.startswith("decimal")) for column in columns]
     for number, line in enumerate(lines, 1):
         text = _stripped(decoded(line)).removeprefix(BYTE_ORDER_MARK if number == 1 else "")
         if not text.strip():
@@ -207,7 +216,7 @@ def json_records(lines: Iterable[bytes], names: Sequence[str], *, allows_others:
         elif not allows_others and not known.issuperset(found):
             yield Record(number, text, (), "a field that the plan does not know")
         else:
-            yield Record(number, text, tuple(_json_text(found.get(name)) for name in names))
+            yield Record(number, text, tuple(_json_text(found.get(name), is_decimal=is_it) for name, is_it in wanted))
 
 
 def parse_object(text: str) -> dict[str, Any] | str:
@@ -237,15 +246,23 @@ def _constant(name: str) -> str:
     return name
 
 
-def _json_text(value: Any) -> str | None:  # noqa: ANN401
+def _json_text(value: Any, *, is_decimal: bool) -> str | None:  # noqa: ANN401
     match value:
         case None | str():
             return value
         case bool():
             return "true" if value else "false"
+        case _ExactFloat() if is_decimal:
+            return _plain(value.digits)
         case _ExactFloat():
-            return value.digits
+            return repr(float(value)) if len(_SIGNIFICANT.sub("", value.digits)) <= _DOUBLE_DIGITS else value.digits
         case int():
             return str(value)
         case _:
             return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(digits: str) -> str:
+    """Return a number without exponent; as it is where that would be absurdly long."""
+    number = Decimal(digits)
+    return f"{number:f}" if abs(number.adjusted()) < _MAX_EXPONENT else digits

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnavailableError, UnsupportedError
-from airflow_provider_lakehouse.core.tables.storage import local_uri
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -46,11 +45,12 @@ class ListedFile:
 
 
 def pattern_regex(pattern: str) -> re.Pattern[str]:
-    """Return what matches the paths of a pattern: `*` and `?` within one folder, `[a-z]`, `**` for any folders, also
-    none.
+    """Return what matches the paths of a pattern.
+
+    `*` and `?` stay within one folder, `[a-z]` is one character, `**` any folders, also none.
 
     Example:
-        >>> [bool(pattern_regex("in/**/*.csv").fullmatch(path)) for path in ("in/2017/01/a.csv", "in/a.csv", "in/a.txt")]
+        >>> [bool(pattern_regex("in/**/*.csv").fullmatch(path)) for path in ("in/2017/01/a.csv", "in/a.csv", "a.csv")]
         [True, True, False]
     """
     parts = re.split(r"(\*\*/|\*\*|\*|\?|\[[^\]/]+\])", pattern)
@@ -81,15 +81,24 @@ def identity_of(uri: str) -> str:
     raise InvalidRequestError(f"No files can be listed by {scheme!r}. Use a path, file:// or s3://.", uri=uri)
 
 
+def local_uri(path: str) -> str:
+    """Return the URI of a local path, in which only `%` is encoded.
+
+    Example:
+        >>> local_uri("/data/lake house/100%.csv")
+        'file:///data/lake house/100%25.csv'
+    """
+    return "file://" + os.path.abspath(path).replace("%", "%25")  # noqa: PTH100 - links are not followed
+
+
 def local_path(uri: str) -> str:
     """Return the path of a `file://` URI.
 
     Example:
-        >>> local_path("file:///data/lake house")
-        '/data/lake house'
+        >>> local_path("file:///data/lake%20house/100%25.csv")
+        '/data/lake house/100%.csv'
     """
-    path = uri.removeprefix("file://")
-    return unquote(path) if "%" in path else path
+    return unquote(uri.removeprefix("file://"))
 
 
 def list_files(uri: str, properties: Mapping[str, str]) -> list[ListedFile]:

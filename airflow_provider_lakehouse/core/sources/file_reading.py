@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import tempfile
+from collections import Counter, deque
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +19,7 @@ from airflow_provider_lakehouse.core.sources.file_careful_path import (
     read_typed,
 )
 from airflow_provider_lakehouse.core.sources.file_columns import csv_header
-from airflow_provider_lakehouse.core.sources.file_copies import (
-    CorruptFileError,
-    check_unchanged,
-    plain_copy,
-)
+from airflow_provider_lakehouse.core.sources.file_copies import CorruptFileError, check_unchanged, plain_copy
 from airflow_provider_lakehouse.core.sources.file_fast_path import (
     NEEDS_CARE,
     CarefulReadingNeededError,
@@ -44,13 +42,38 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.base import Rejects
     from airflow_provider_lakehouse.core.sources.file_careful_path import Rows
-    from airflow_provider_lakehouse.core.sources.file_copies import (
-        PlannedFile,
-    )
+    from airflow_provider_lakehouse.core.sources.file_copies import PlannedFile
     from airflow_provider_lakehouse.core.sources.files import FileSettings
 
 _STATEMENT_BYTES: Final = 64 * 1024 * 1024
 _STATEMENT_FILES: Final = 500
+_MAX_DOUBTS: Final = 10_000
+
+
+@dataclass(frozen=True)
+class _Run:
+    """Neighbouring texts of one layout.
+
+    Args:
+        texts: At least one.
+        needs_care: True for one that the fast path has refused.
+    """
+
+    texts: tuple[TextFile, ...]
+    needs_care: bool = False
+
+    def split(self, suspects: frozenset[int]) -> list[_Run]:
+        """Return what to read instead after it failed: the suspects with care, or halves when nobody is named."""
+        if len(self.texts) == 1:
+            return [_Run(self.texts, needs_care=True)]
+        if not suspects:
+            middle = len(self.texts) // 2
+            return [_Run(self.texts[:middle]), _Run(self.texts[middle:])]
+        runs: list[_Run] = []
+        for is_suspect, places in groupby(range(len(self.texts)), suspects.__contains__):
+            texts = [self.texts[place] for place in places]
+            runs += [_Run((text,), needs_care=True) for text in texts] if is_suspect else [_Run(tuple(texts))]
+        return runs
 
 
 @dataclass
@@ -122,7 +145,7 @@ class FilesReading:
         try:
             path = plain_copy(file, folder=self._folder, encoding=settings.encoding, properties=settings.properties)
             with Path(path).open("rb") as lines:
-                first = lines.readline()
+                first = next((line for line in lines if line.strip()), b"")
                 lines.seek(0)
                 header = csv_header(lines, settings.csv, is_whole=True) if file.format == "csv" else ((), 0)
             check_unchanged(file)
@@ -140,7 +163,21 @@ class FilesReading:
         return TextFile(file, path, names, header_lines, "\r\n" if first.endswith(b"\r\n") else "\n")
 
     def _alike(self, texts: Sequence[TextFile]) -> Iterator[pa.RecordBatch]:
-        """Read texts of one layout in one statement; those it does not vouch for one by one."""
+        """Read texts of one layout in as few statements as they allow, and those that allow none by themselves."""
+        runs = deque([_Run(tuple(texts))])
+        while runs:
+            run = runs.popleft()
+            try:
+                yield from self._carefully(run.texts[0]) if run.needs_care else self._together(run.texts)
+            except CarefulReadingNeededError as error:  # before any row was delivered
+                runs.extendleft(reversed(run.split(error.places)))
+
+    def _together(self, texts: Sequence[TextFile]) -> Iterator[pa.RecordBatch]:
+        """Read texts of one layout in one statement.
+
+        Raises:
+            CarefulReadingNeededError: It does not vouch for all of them. No row was delivered.
+        """
         waiting = RowsInWaiting(self._folder)
         counts = [0] * len(texts)
         refused: list[tuple[int, int, str]] = []
@@ -149,12 +186,12 @@ class FilesReading:
                 refused.extend((place, *one) for one in _refused(rows, counts[place]))
                 counts[place] += rows.num_rows
                 waiting.add(place, rows)
+                _check_doubts(refused)
                 self._check_count(texts, refused)
             starts = self._starts(texts, counts)
-        except CarefulReadingNeededError as error:
+        except CarefulReadingNeededError:
             waiting.drop()
-            yield from self._apart(texts, error.places)
-            return
+            raise
         again: list[pa.RecordBatch] = []
         for place, text in enumerate(texts):
             again.extend(self._refused_rows(text, [one[1:] for one in refused if one[0] == place], starts[place]))
@@ -164,8 +201,9 @@ class FilesReading:
 
     def _check_count(self, texts: Sequence[TextFile], refused: Sequence[tuple[int, int, str]]) -> None:
         """Give up as soon as too many rows are refused, rather than hold them all."""
-        if len(refused) + len(self.rejects.rows) > self.rejects.max_rows:
-            for place, row, reason in refused:
+        certain = [one for one in refused if one[-1] != NEEDS_CARE]
+        if len(certain) + len(self.rejects.rows) > self.rejects.max_rows:
+            for place, row, reason in certain:
                 self.rejects.add(RejectedRow(reason, texts[place].file.uri, row, ""))
 
     def _refused_rows(
@@ -217,23 +255,6 @@ class FilesReading:
                 numbers = numbers.filter(reasons.is_null())
             good = rows.filter(reasons.is_null()) if reasons.null_count < len(reasons) else rows
             yield with_source(good, uri=text.file.uri, numbers=numbers, schema=self._arrow)
-
-    def _apart(self, texts: Sequence[TextFile], suspects: frozenset[int]) -> Iterator[pa.RecordBatch]:
-        """Read files of a statement that failed: the suspects with care, the runs of others between them fast again."""
-        if len(texts) == 1:
-            yield from self._carefully(texts[0])
-            return
-        if not suspects:  # half of them at a time, until the bad ones stand alone
-            middle = len(texts) // 2
-            yield from self._alike(texts[:middle])
-            yield from self._alike(texts[middle:])
-            return
-        first = min(suspects)
-        if first:
-            yield from self._alike(texts[:first])
-        yield from self._carefully(texts[first])
-        if texts[first + 1 :]:
-            yield from self._alike(texts[first + 1 :])
 
     def _carefully(self, text: TextFile) -> Iterator[pa.RecordBatch]:
         yield from self._whole(text.file, read_text_carefully(self._connected(), text, **self._how))
@@ -304,6 +325,17 @@ def _refused(rows: pa.RecordBatch, before: int) -> list[tuple[int, str]]:
         return []
     places = pc.indices_nonzero(reasons.is_valid()).to_pylist()
     return [(before + place, reasons[place].as_py()) for place in places]
+
+
+def _check_doubts(refused: Sequence[tuple[int, int, str]]) -> None:
+    """Have files with very many doubtful rows read with care as a whole.
+
+    Raises:
+        CarefulReadingNeededError: There are.
+    """
+    doubtful = Counter(place for place, _, reason in refused if reason == NEEDS_CARE)
+    if doubtful.total() > _MAX_DOUBTS:
+        raise CarefulReadingNeededError(frozenset(doubtful))
 
 
 def _temporary_folder(parent: str | None) -> tempfile.TemporaryDirectory[str]:

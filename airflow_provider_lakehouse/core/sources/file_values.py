@@ -90,9 +90,9 @@ class ColumnReading:
         return tuple(faults)
 
 
-def reason_sql(readings: Iterable[ColumnReading], *others: tuple[str, str]) -> str:
+def reason_sql(readings: Iterable[ColumnReading]) -> str:
     """Return SQL of the first thing wrong with a row, null when nothing is."""
-    faults = [*others, *(fault for reading in readings for fault in reading.faults)]
+    faults = [fault for reading in readings for fault in reading.faults]
     cases = " ".join(f"WHEN {test} THEN {sql_text(reason)}" for test, reason in faults)
     return f"CASE {cases} END" if cases else "CAST(NULL AS VARCHAR)"
 

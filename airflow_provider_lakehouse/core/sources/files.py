@@ -132,7 +132,8 @@ class FileSource:
 
     Example:
         >>> import tempfile, pathlib
-        >>> from datetime import UTC
+        >>> from datetime import UTC, datetime
+        >>> from airflow_provider_lakehouse.core.sources.base import Rejects
         >>> folder = pathlib.Path(tempfile.mkdtemp())
         >>> written = (folder / "a.csv").write_text("id,price\n1,2.50\n2,cheap\n")
         >>> schema = Schema.of(Column("id", "long"), Column("price", "decimal(10,2)"))
@@ -243,7 +244,7 @@ class FileSource:
         return facts
 
     def _columns_of(self, file: PlannedFile, *, infers: bool) -> tuple[Column, ...]:
-        """Return what a look at the beginning of a file tells. A corrupt file tells nothing; its reading will say so."""
+        """Return what a look at the beginning of a file tells. A corrupt file tells nothing; its reading says so."""
         if file.size_bytes == 0:
             return ()
         try:

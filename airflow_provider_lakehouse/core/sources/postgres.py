@@ -82,7 +82,7 @@ class PostgresSource:
             different states have different fingerprints.
         Missed rows: `incremental` never sees deletions, rows whose cursor is null (the plan's `left_out` then says so)
             or infinite, nor rows that commit later than the lag allows.
-        Memory: bounded whatever the size: a block of 8 MiB for every connection, four more at most on their way, and a
+        Memory: bounded whatever the size: a block of 4 MiB for every connection, four more at most on their way, and a
             few times the largest row.
     """
 

@@ -22,6 +22,7 @@ class MemoryFileLedger:
     Example:
         >>> from datetime import datetime, timezone
         >>> from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Slice
+        >>> from airflow_provider_lakehouse.core.state.base import FileOutcome
         >>> now = datetime(2026, 1, 1, tzinfo=timezone.utc)
         >>> ledger = MemoryFileLedger()
         >>> plan = ExtractPlan("file:///in", now, (Slice("file:///in/a.csv", {"identity": "1"}),))

@@ -168,7 +168,14 @@ def recorded(commit: Commit | None, token: WriteToken, *, version: int, otherwis
 
 
 def addition(file: WrittenFile, *, location: str, metadata: Metadata, at_ms: int) -> Action:
-    """Return the action that makes a new data file part of the table."""
+    """Return the action that makes a new data file part of the table.
+
+    Args:
+        file: As it was written.
+        location: URI of the table's folder.
+        metadata: For which the file was written.
+        at_ms: When, in milliseconds since 1970.
+    """
     properties = metadata.properties
     named = properties.get("delta.dataSkippingStatsColumns", "")
     indexed = properties.get("delta.dataSkippingNumIndexedCols", "")

@@ -287,7 +287,9 @@ class ChangeDraft:
             bytes_added=sum(file.size_bytes for file in self.written.files),
         )
         at_ms = now_ms()
-        adds = [addition(file, location=state.location, metadata=metadata, at_ms=at_ms) for file in self.written.files]
+        adds = [
+            addition(file, location=state.location, metadata=self.metadata, at_ms=at_ms) for file in self.written.files
+        ]
         protocol = state.protocol.for_fields(metadata.fields)
         actions = [
             *([protocol.to_action()] if protocol != state.protocol else ()),

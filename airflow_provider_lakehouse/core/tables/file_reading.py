@@ -75,6 +75,7 @@ def _batches(
     where: Filter,
     result: pa.Schema,
 ) -> Iterator[pa.RecordBatch]:
+    import numpy as np
     import pyarrow as pa
 
     condition = arrow_expression(where)
@@ -82,7 +83,7 @@ def _batches(
         for start, batch in _physical_batches(file, storage=storage, needed=needed, where=where):
             rows = _logical(batch, file, schema=schema, needed=needed)
             if FILE_COLUMN in result.names:
-                positions = pa.array(range(start, start + batch.num_rows), pa.int64())
+                positions = pa.array(np.arange(start, start + batch.num_rows, dtype=np.int64))
                 uris = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows), [file.path])
                 rows = rows.append_column(FILE_COLUMN, uris.cast(pa.string())).append_column(POSITION_COLUMN, positions)
             rows = _without_removed(rows, file, start)
@@ -154,14 +155,15 @@ def _logical(batch: pa.RecordBatch, file: DataFile, *, schema: Schema, needed: t
 
 
 def _without_removed(rows: pa.Table, file: DataFile, start: int) -> pa.Table:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if file.removed is None or len(file.removed) == 0 or rows.num_rows == 0:
         return rows
-    stop = start + rows.num_rows
-    here = file.removed.filter(pc.and_(pc.greater_equal(file.removed, start), pc.less(file.removed, stop)))
+    import numpy as np
+    import pyarrow as pa
+
+    removed = file.removed.to_numpy(zero_copy_only=False)
+    here = removed[(removed >= start) & (removed < start + rows.num_rows)] - start
     if len(here) == 0:
         return rows
-    positions = pa.array(range(start, stop), pa.int64())
-    return rows.filter(pc.invert(pc.is_in(positions, value_set=here)))
+    kept = np.ones(rows.num_rows, dtype=bool)
+    kept[here] = False
+    return rows.filter(pa.array(kept))

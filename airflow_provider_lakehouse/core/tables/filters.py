@@ -119,6 +119,8 @@ class Bounds:
             return False
         if comparison.operator == "in":
             return any(self.may_satisfy(Comparison(comparison.column, "=", value)) for value in comparison.value)
+        if comparison.value != comparison.value:  # noqa: PLR0124 - not a number, which statistics leave out
+            return True
         try:
             return self._overlaps(comparison.operator, comparison.value)
         except TypeError:  # bounds kept in another type than the value's: no conclusion

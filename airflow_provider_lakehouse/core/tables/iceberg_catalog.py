@@ -17,6 +17,7 @@ from airflow_provider_lakehouse.core.errors import (
     UnsupportedError,
 )
 from airflow_provider_lakehouse.core.tables.base import no_probe
+from airflow_provider_lakehouse.core.tables.iceberg_io import IO_CLASS
 from airflow_provider_lakehouse.core.tables.storage import local_uri, open_storage
 
 if TYPE_CHECKING:
@@ -246,10 +247,12 @@ def catalog_properties(settings: CatalogSettings) -> dict[str, str]:
         'sqlite:////data/lake/catalog.db?timeout=60'
     """
     warehouse = local_uri(settings.warehouse) if settings.warehouse else ""
-    properties = {"warehouse": warehouse, "py-io-impl": "pyiceberg.io.pyarrow.PyArrowFileIO", **settings.properties}
-    properties.setdefault(
-        "pool_pre_ping", "true"
-    )  # a load may outlast the patience of what is between us and the catalog
+    defaults = {
+        "warehouse": warehouse,
+        "py-io-impl": IO_CLASS,
+        "pool_pre_ping": "true",  # a load may take longer than a firewall lets a connection idle
+    }
+    properties = {**defaults, **settings.properties}
     if not warehouse:
         del properties["warehouse"]
     if "type" not in properties and "uri" not in properties:

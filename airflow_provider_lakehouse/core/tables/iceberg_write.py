@@ -128,6 +128,7 @@ class ChangeStep:
         schema = evolved(metadata.schema(), self._change.schema_changes, last_field_id=metadata.last_column_id)
         schema_id, updates, requirements = set_schema(metadata, schema)
         submission = Submission(updates, requirements, branch=self._branch)
+        storage = self._connection.storage(table)
         draft = Draft(table, self._snapshot_id, head, self._token.digest, written=submission.written)
         result = self._result(work, at)
         self._connection.probe("before iceberg.manifests")
@@ -138,7 +139,7 @@ class ChangeStep:
                 )
         except Exception:
             with suppress(LakehouseError):
-                self._connection.storage(table).delete(draft.written)
+                storage.delete(draft.written)
             raise
         self._connection.probe("after iceberg.manifests")
         updates, requirements = add_snapshot(metadata, snapshot, branch=self._branch)

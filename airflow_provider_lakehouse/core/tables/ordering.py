@@ -76,6 +76,7 @@ def _settle(connection: duckdb.DuckDBPyConnection, folder: str) -> None:
         "TimeZone": "UTC",
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
+        "arrow_lossless_conversion": "true",
     }
     for name, value in settings.items():
         connection.execute(f"SET {name} = '{value}'")

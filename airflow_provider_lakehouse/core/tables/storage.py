@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -96,11 +96,16 @@ class Storage:
 
     def delete_folder(self, uri: str) -> None:
         """Remove a folder with all that is in it; nothing happens when it is not there."""
+        import pyarrow.fs as fs
+
+        selector = fs.FileSelector(self.path(uri), allow_not_found=True, recursive=True)
         with translated(uri):
-            try:
-                self.filesystem.delete_dir(self.path(uri))
-            except FileNotFoundError:
-                return
+            self.delete(self.list(uri))
+            found = self.filesystem.get_file_info(selector)
+            inner = [info.path for info in found if info.type == fs.FileType.Directory]
+            for path in (*sorted(inner, key=len, reverse=True), self.path(uri)):  # S3 servers refuse folders that hold others
+                with suppress(FileNotFoundError):
+                    self.filesystem.delete_dir(path)
 
 
 def _remove_empty_folder(path: str) -> None:

@@ -5,15 +5,14 @@ from __future__ import annotations
 import os
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.core.abilities import require
-from airflow_provider_lakehouse.core.engines.base import Engine, EngineSettings, TableView, Working
-from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine, open_engine
+from airflow_provider_lakehouse.core.engines.base import EngineSettings, TableView, Working
+from airflow_provider_lakehouse.core.engines.duckdb import open_engine
 from airflow_provider_lakehouse.core.errors import (
     DataRejectedError,
     InvalidRequestError,
@@ -21,10 +20,17 @@ from airflow_provider_lakehouse.core.errors import (
     UnsupportedError,
 )
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables.base import At, CatalogSettings, Change, Positions, Table, WriteToken
+from airflow_provider_lakehouse.core.tables.base import At, CatalogSettings, Change, Positions, WriteToken
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.memory import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_lakehouse.core.engines.base import Engine
+    from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine
+    from airflow_provider_lakehouse.core.tables.base import Table
 
 
 @pytest.fixture
@@ -74,7 +80,9 @@ def test_only_the_columns_and_rows_a_query_needs_are_read(engine: DuckDBEngine, 
     assert read["where"] == (Comparison("id", "<=", 1),)
 
 
-def test_nan_is_above_every_number_whether_the_filter_is_pushed_down_or_not(engine: DuckDBEngine, orders: Table) -> None:
+def test_nan_is_above_every_number_whether_the_filter_is_pushed_down_or_not(
+    engine: DuckDBEngine, orders: Table
+) -> None:
     for condition in ("price > 1.5", "price + 0 > 1.5"):
         assert answer(engine, f"SELECT id FROM o WHERE {condition}", tables={"o": orders}) == [{"id": 2}]
     assert answer(engine, "SELECT price FROM o WHERE price < 2", tables={"o": orders}) == [{"price": 1.5}]
@@ -108,7 +116,9 @@ def test_an_addressed_view_tells_where_rows_are(engine: DuckDBEngine, orders: Ta
 def test_values_travel_as_parameters(engine: DuckDBEngine) -> None:
     sql = "SELECT $text AS t, $day AS d, $amount AS a"
     given = {"text": "'; DROP TABLE x", "day": date(2026, 1, 2), "amount": Decimal("1.50")}
-    assert answer(engine, sql, parameters=given) == [{"t": "'; DROP TABLE x", "d": date(2026, 1, 2), "a": Decimal("1.50")}]
+    assert answer(engine, sql, parameters=given) == [
+        {"t": "'; DROP TABLE x", "d": date(2026, 1, 2), "a": Decimal("1.50")}
+    ]
 
 
 def test_results_come_in_types_that_tables_can_hold(engine: DuckDBEngine) -> None:

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_lakehouse.core.engines.base import EngineSettings, TableView
-from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine, open_engine
+from airflow_provider_lakehouse.core.engines.duckdb import open_engine
 from airflow_provider_lakehouse.core.errors import DamagedError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables.base import HEAD, At, DataFile, FileListing
-from airflow_provider_lakehouse.core.tables.filters import Filter
+from airflow_provider_lakehouse.core.tables.base import HEAD, DataFile, FileListing
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine
+    from airflow_provider_lakehouse.core.tables.base import At
+    from airflow_provider_lakehouse.core.tables.filters import Filter
 
 SCHEMA = Schema.of(Column("id", "long"), Column("name", "string"), Column("day", "date"))
 

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from itertools import count
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.engines.duckdb import open_engine
-from airflow_provider_lakehouse.core.load.apply import LoadResult, apply_load
-from airflow_provider_lakehouse.core.load.modes import Mode
-from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Table, WriteToken
+from airflow_provider_lakehouse.core.load.apply import apply_load
+from airflow_provider_lakehouse.core.schema import Schema
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, WriteToken
 from airflow_provider_lakehouse.core.tables.memory import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow_provider_lakehouse.core.load.apply import LoadResult
+    from airflow_provider_lakehouse.core.load.modes import Mode
+    from airflow_provider_lakehouse.core.schema import Column
+    from airflow_provider_lakehouse.core.tables.base import Table
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

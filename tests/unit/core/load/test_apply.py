@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -19,7 +18,6 @@ from airflow_provider_lakehouse.core.load.modes import (
     Append,
     Dedup,
     Merge,
-    Mode,
     OverwritePartitions,
     Replace,
     Scd2,
@@ -29,6 +27,13 @@ from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.schema import Column
 from airflow_provider_lakehouse.core.tables.base import At, WriteToken
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from airflow_provider_lakehouse.core.load.modes import (
+        Mode,
+    )
+
 COLUMNS = (
     Column("id", "long"), Column("day", "date"), Column("v", "string"), Column("valid_from", "date"),
     Column("valid_to", "date"), Column("is_current", "boolean"), Column("change_hash", "binary"),
@@ -36,7 +41,8 @@ COLUMNS = (
 )  # fmt: skip
 PLAIN = SchemaPolicy(missing_columns="fill")
 MODES: list[Mode] = [
-    Append(), Replace(), OverwritePartitions(), Dedup(), Merge(("id",)), Scd2(("id",), "day"), SnapshotDiff(("id",)),
+    Append(), Replace(), OverwritePartitions(), Dedup(), Merge(("id",)), Scd2(("id",), "day"),
+    SnapshotDiff(("id",), max_deleted_share=0.5),
 ]  # fmt: skip
 
 

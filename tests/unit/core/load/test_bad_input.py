@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
@@ -11,13 +11,18 @@ import pytest
 from airflow_provider_lakehouse.core.errors import (
     DataRejectedError,
     InvalidRequestError,
-    LakehouseError,
     UnsupportedError,
 )
-from airflow_provider_lakehouse.core.load.modes import Append, Dedup, Merge, Mode, OverwritePartitions, Scd2
+from airflow_provider_lakehouse.core.load.modes import Append, Dedup, Merge, OverwritePartitions, Scd2
 from airflow_provider_lakehouse.core.load.plan import plan_load
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.schema import Column
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.errors import (
+        LakehouseError,
+    )
+    from airflow_provider_lakehouse.core.load.modes import Mode
 
 ID, V, HASH = Column("id", "long"), Column("v", "string"), Column("_row_hash", "fixed(32)")
 ROWS = pa.table({"id": [1], "v": ["x"]})
@@ -75,6 +80,7 @@ def test_columns_that_cannot_be_told_apart_or_kept_are_refused(lake: Any, rows: 
     assert lake.rows(table) == []
 
 
+@pytest.mark.slow
 def test_ten_thousand_columns_are_merged(lake: Any) -> None:
     names = [f"c{number}" for number in range(10_000)]
     table = lake.table(*(Column(name, "long") for name in names))

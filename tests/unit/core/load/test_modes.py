@@ -57,7 +57,9 @@ def test_a_policy_survives_json(reaction: str) -> None:
     assert SchemaPolicy.from_json(policy.to_json()) == policy
 
 
-@pytest.mark.parametrize("value", ["ignore", {"new_columns": "ignore"}, {"columns": "freeze"}, {"missing_columns": "x"}])
+@pytest.mark.parametrize(
+    "value", ["ignore", {"new_columns": "ignore"}, {"columns": "freeze"}, {"missing_columns": "x"}]
+)
 def test_a_policy_that_does_not_exist_is_refused(value: Any) -> None:
     with pytest.raises(InvalidRequestError):
         SchemaPolicy.from_json(value)

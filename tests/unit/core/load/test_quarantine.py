@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.core.errors import UnavailableError
-from airflow_provider_lakehouse.core.load.modes import Append, Merge, Mode
+from airflow_provider_lakehouse.core.load.modes import Append, Merge
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.schema import Column
 from airflow_provider_lakehouse.core.sources.base import RejectedRow, Rejects
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.load.modes import Mode
 
 POLICY = SchemaPolicy(wrong_values="quarantine")
 ROWS = pa.table({"id": [1, 2], "n": ["7", "seven"]})

@@ -10,12 +10,14 @@ import pytest
 from pyiceberg.catalog import Catalog, MetastoreCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException
-from pyiceberg.io.pyarrow import compute_statistics_plan, parquet_path_to_id_mapping
+from pyiceberg.io import load_file_io
+from pyiceberg.io.pyarrow import PyArrowFileIO, compute_statistics_plan, parquet_path_to_id_mapping
 from pyiceberg.manifest import ManifestContent, ManifestWriter, ManifestWriterV2, write_manifest_list
 from pyiceberg.schema import Schema, index_name_by_id, make_compatible_name
 from pyiceberg.table.snapshots import Operation, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.types import ListType, LongType, NestedField, StringType
 
+from airflow_provider_lakehouse.core.tables.iceberg_io import IO_CLASS
 from airflow_provider_lakehouse.core.tables.iceberg_snapshot import delete_manifest_writer
 from airflow_provider_lakehouse.core.tables.iceberg_updates import set_properties
 
@@ -54,6 +56,13 @@ def test_statistics_are_planned_by_field_id_and_parquet_path() -> None:
     assert parquet_path_to_id_mapping(SCHEMA) == {"a": 1, "b.list.element": 3}
     assert index_name_by_id(SCHEMA) == {1: "a", 2: "b", 3: "b.element"}
     assert make_compatible_name("the name") != "the name"
+
+
+def test_file_access_on_s3_is_made_in_one_place() -> None:
+    assert "_initialize_s3_fs" in inspect.getsource(PyArrowFileIO._initialize_fs)
+    file_io = load_file_io({"py-io-impl": IO_CLASS, "s3.region": "eu-west-1"})
+    assert isinstance(file_io, PyArrowFileIO)
+    assert type(file_io)._initialize_s3_fs is not PyArrowFileIO._initialize_s3_fs
 
 
 def test_summaries_carry_totals_on() -> None:

@@ -1,0 +1,169 @@
+"""Ingest rows of a database: all of them, what is new, or one partition."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from airflow.sdk import BaseHook
+
+from airflow_provider_lakehouse.bridge.connections import open_sql_source
+from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage
+from airflow_provider_lakehouse.bridge.results import as_json
+from airflow_provider_lakehouse.bridge.state import kept_plan
+from airflow_provider_lakehouse.bridge.tokens import pipeline_of, range_batch, token_of
+from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.extract.plan import read_position
+from airflow_provider_lakehouse.core.flows import Target, ingest_slice
+from airflow_provider_lakehouse.core.load.modes import mode_from_json
+from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
+from airflow_provider_lakehouse.core.sources.base import ExtractPlan
+from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from airflow.sdk import Context
+
+    from airflow_provider_lakehouse.core.load.apply import LoadResult
+    from airflow_provider_lakehouse.core.sources.base import Source
+    from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
+
+
+class LakehouseIngestSqlOperator(LakehouseOperator):
+    """Load rows of a database into a table: the whole relation, what is new by a cursor column, or one partition.
+
+    The range is decided before it is read, and kept for every try and clear of the task. The position that an increment
+    starts from is a property of the target, set in the commit that loads the rows before it. An increment is named by
+    the position it starts from, so two runs that start from the same one load it once.
+
+    On retry: the same range is read again under the same token; what was committed is not written again.
+    On kill: nothing is half loaded; connections to the database end with the worker.
+
+    Args:
+        sql_conn_id: Connection of the database. Its type names the source: `postgres`.
+        table: `namespace.table`; created where it is not there.
+        relation: `schema.table` to read. Or:
+        query: one SELECT.
+        mode: How rows change the table: `replace` goes with `full`, `append` or `merge` with `incremental` (`merge`
+            where there is a lag), `overwrite_partitions` with `partition`. A name, or a mapping with `mode` and its
+            settings.
+        extract: `full`; `incremental` by `cursor`; or one `partition`.
+        columns: Which; empty for all.
+        cursor: Column whose values only grow.
+        lag_seconds: For a cursor of time: how far below the last position an increment starts again.
+        lag: Likewise for a cursor of numbers.
+        partition: `{"column": ..., "start": ..., "end": ...}`, the end exclusive.
+        parallelism: Connections at most.
+        unfit: What becomes of values no column can hold: `reject` the row, or write `null`.
+        as_text: Columns to take as the database's text.
+        policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.
+        quarantine: Table for refused rows.
+        pipeline: First half of the token, and owner of the position; None for the DAG, the task and the table.
+        batch: Second half; None for the position an increment starts from, otherwise for the partition key of the run,
+            or its id.
+        **options: Of every operator.
+    """
+
+    template_fields: Sequence[str] = (
+        "lakehouse_conn_id", "sql_conn_id", "table", "relation", "query", "columns", "extract", "cursor", "partition",
+        "mode", "policy", "quarantine", "pipeline", "batch",
+    )  # fmt: skip
+    template_ext: Sequence[str] = (".sql",)
+    template_fields_renderers: ClassVar[dict[str, str]] = {"query": "sql", "partition": "json", "mode": "json"}
+
+    def __init__(
+        self,
+        *,
+        sql_conn_id: str,
+        table: str,
+        mode: str | Mapping[str, Any],
+        relation: str = "",
+        query: str = "",
+        extract: Literal["full", "incremental", "partition"] = "full",
+        columns: Sequence[str] = (),
+        cursor: str = "",
+        lag_seconds: float | None = None,
+        lag: int | None = None,
+        partition: Mapping[str, str] | None = None,
+        parallelism: int = 2,
+        unfit: Literal["reject", "null"] = "reject",
+        as_text: Sequence[str] = (),
+        policy: str | Mapping[str, Any] = "evolve",
+        quarantine: str = "quarantine.rows",
+        pipeline: str | None = None,
+        batch: str | None = None,
+        **options: Any,  # noqa: ANN401
+    ) -> None:
+        super().__init__(**declared(options, writes=(table,)))
+        self.sql_conn_id = sql_conn_id
+        self.table = table
+        self.mode = mode
+        self.relation = relation
+        self.query = query
+        self.extract = extract
+        self.columns = columns
+        self.cursor = cursor
+        self.lag_seconds = lag_seconds
+        self.lag = lag
+        self.partition = partition
+        self.parallelism = parallelism
+        self.unfit = unfit
+        self.as_text = as_text
+        self.policy = policy
+        self.quarantine = quarantine
+        self.pipeline = pipeline
+        self.batch = batch
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Plan or take the plan that was kept, load, and return counts."""
+        target = Target(
+            self.open_target(self.table, self.quarantine),
+            mode_from_json(self.mode),
+            SchemaPolicy.from_json(self.policy),
+            quarantine=self.hook.table(self.quarantine),
+        )
+        source = open_sql_source(BaseHook.get_connection(self.sql_conn_id), **self._source_settings())
+        pipeline = self.pipeline or pipeline_of(context, table=self.table)
+        kept = kept_plan(context, lambda: self._decide(source, target.table, pipeline))
+        plan = ExtractPlan.from_json(kept["plan"])
+        if not plan.slices:
+            self.log.info("There is nothing new in %s", plan.source)
+            return {"rows_read": 0, "position": dict(plan.position)}
+        batch = self.batch or range_batch(before=kept["before"], after=plan.position)
+        token = token_of(context, pipeline=pipeline, batch=batch, table=self.table)
+        self.log.info("Loading %d ranges of %s into %s", len(plan.slices), plan.source, self.table)
+        result = ingest_slice(plan, source, target, token=token, engine=self.hook.engine)
+        self._tell(context, target.table, plan, result, token)
+        return {**as_json(result), "position": dict(plan.position)}
+
+    def _decide(self, source: Source, table: Table, pipeline: str) -> dict[str, Any]:
+        properties = table.facts().properties if table.exists() else {}
+        before = read_position(properties, pipeline=pipeline)
+        plan = source.plan(position=before, now=now())
+        return {"before": dict(before) if before else None, "plan": plan.to_json()}
+
+    def _tell(self, context: Context, table: Table, plan: ExtractPlan, result: LoadResult, token: WriteToken) -> None:
+        seen = self.see(table, commit=result.commit)
+        self.lineage = SeenLineage({"source": SeenDataset(plan.source)}, (replace(seen, rows=result.rows_inserted),))
+        for reason in plan.left_out.values():
+            self.log.warning("Left out of %s: %s", plan.source, reason)
+        facts = ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_rejected", "is_replay")
+        self.announce(context, seen, {"batch": str(token.batch)} | {name: getattr(result, name) for name in facts})
+
+    def _source_settings(self) -> dict[str, Any]:
+        if self.lag is not None and self.lag_seconds is not None:
+            raise InvalidRequestError("A lag is of time or of numbers. Give one of lag_seconds and lag.")
+        return {
+            "relation": self.relation,
+            "query": self.query,
+            "columns": tuple(self.columns),
+            "mode": self.extract,
+            "cursor": self.cursor,
+            "lag": timedelta(seconds=self.lag_seconds) if self.lag_seconds is not None else self.lag,
+            "partition": dict(self.partition) if self.partition else None,
+            "parallelism": self.parallelism,
+            "unfit": self.unfit,
+            "as_text": tuple(self.as_text),
+        }
