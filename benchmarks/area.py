@@ -114,12 +114,14 @@ class Run:
         process_seconds: From the start of the process to its end.
         work_seconds: Of the work alone.
         cpu_seconds: CPU time of the work, children included.
+        process_cpu_seconds: CPU time of the whole process, likewise.
         peak_bytes: Largest resident memory of the process, or of a child of it.
     """
 
     process_seconds: float
     work_seconds: float
     cpu_seconds: float
+    process_cpu_seconds: float
     peak_bytes: int
 
 

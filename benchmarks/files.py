@@ -252,6 +252,7 @@ def _of(file_format: str, table_format: str) -> list[Contender]:
         Contender(
             f"pandas + hashlib [{group}]", "peer", group, partial(pandas_hashlib, **how), **bronze,
             needs=("pandas",),
+            most_rounds=1,
         ),
         Contender(f"DuckDB by hand [{group}]", "peer", group, by_hand, check=check_parquet, expects="bronze"),
         Contender(f"DuckDB straight to Parquet [{group}]", "limit", group, partial(straight, file_format=file_format)),

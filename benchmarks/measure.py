@@ -23,6 +23,7 @@ from benchmarks.child import REPORT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from resource import struct_rusage
 
     from benchmarks.area import Answer, Area, Contender
 
@@ -43,11 +44,11 @@ class StepFailedError(Exception):
     """A step ended with an error, or gave another answer than it should."""
 
 
-def run_step(area: str, contender: str, step: str, job: Job) -> tuple[Any, float, int]:
+def run_step(area: str, contender: str, step: str, job: Job) -> tuple[Any, float, struct_rusage]:
     """Run one step in a process of its own.
 
     Returns:
-        What it gave, the seconds it took, and the largest resident memory in bytes.
+        What it gave, the seconds it took, and the resources it used.
 
     Raises:
         StepFailedError: It ended with an error; the message is the end of what it said.
@@ -67,7 +68,7 @@ def run_step(area: str, contender: str, step: str, job: Job) -> tuple[Any, float
             complaint = errors.read().decode(errors="replace").strip().splitlines() or [f"exit {process.returncode}"]
             raise StepFailedError(complaint[-1][-_TAIL:])
     report = next(line for line in reversed(said.splitlines()) if line.startswith(REPORT))
-    return json.loads(report.removeprefix(REPORT)), seconds, usage.ru_maxrss * _KIBIBYTE
+    return json.loads(report.removeprefix(REPORT)), seconds, usage
 
 
 def measure(
@@ -92,7 +93,7 @@ def measure(
         for number in range(rounds):
             for one in measured:
                 if not one.failure and number < one.contender.most_rounds:
-                    _run_once(area, one, expected, Job(inputs, data / "run", scale, service))
+                    _run_once(area, one, expected, Job(inputs, data / f"run-{os.getpid()}", scale, service))
                     tell(f"{area.name} {number + 1}/{rounds} {one.contender.name}: {_last_word(one)}")
     return measured
 
@@ -124,11 +125,12 @@ def _run_once(area: Area, measured: Measured, expected: Mapping[str, Answer], jo
     try:
         if contender.stage is not None:
             run_step(area.name, contender.name, "stage", job)
-        inner, seconds, peak = run_step(area.name, contender.name, "work", job)
+        inner, seconds, usage = run_step(area.name, contender.name, "work", job)
         if contender.check is not None:
             found, _, _ = run_step(area.name, contender.name, "check", job)
             require_equal(found, expected[contender.expects or contender.group])
-        measured.runs.append(Run(seconds, inner["work_seconds"], inner["cpu_seconds"], peak))
+        whole_cpu, peak = usage.ru_utime + usage.ru_stime, usage.ru_maxrss * _KIBIBYTE
+        measured.runs.append(Run(seconds, inner["work_seconds"], inner["cpu_seconds"], whole_cpu, peak))
     except StepFailedError as error:
         measured.failure = str(error)
     finally:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def require(subject: object, ability: TypeForm[T], *, purpose: str = "") -> T:
+def require[T](subject: object, ability: TypeForm[T], *, purpose: str = "") -> T:
     """Return `subject` typed as `ability`, or refuse by name.
 
     Args:

@@ -162,9 +162,7 @@ def ingest_files(
     )
 
 
-def ingest_slice(
-    plan: ExtractPlan, source: Source, target: Target, *, token: WriteToken, engine: Engine
-) -> LoadResult:
+def ingest_slice(plan: ExtractPlan, source: Source, target: Target, *, token: WriteToken, engine: Engine) -> LoadResult:
     """Load the range of a source that a plan names, and keep the source's position in the same commit.
 
     Args:

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import pyarrow as pa
 
 PRIMITIVES: Final = frozenset(
@@ -130,17 +132,20 @@ def type_of(arrow: pa.DataType) -> str:
     for holds, name in _nested_rules():
         if holds(arrow):
             return name(arrow)
-    for holds, text in (
+    rules: tuple[tuple[Callable[[pa.DataType], bool], str], ...] = (
         (t.is_boolean, "boolean"), (t.is_uint32, "long"), (t.is_uint64, "decimal(20,0)"), (t.is_int64, "long"),
         (t.is_integer, "int"), (t.is_float64, "double"), (t.is_floating, "float"), (t.is_date, "date"), (t.is_time, "time"),
         (_is_text, "string"), (_is_bytes, "binary"), (t.is_null, "string"),
-    ):  # fmt: skip
-        if holds(arrow):
+    )  # fmt: skip
+    for fits, text in rules:
+        if fits(arrow):
             return text
-    raise UnsupportedError(f"No column type can hold Arrow's {arrow}. Cast the column in the source.", arrow_type=str(arrow))
+    raise UnsupportedError(
+        f"No column type can hold Arrow's {arrow}. Cast the column in the source.", arrow_type=str(arrow)
+    )
 
 
-def _nested_rules():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _nested_rules() -> tuple[tuple[Callable[[pa.DataType], bool], Callable[[pa.DataType], str]], ...]:
     import pyarrow.types as t
 
     return (
@@ -174,17 +179,12 @@ def _arrow(node: TypeNode) -> pa.DataType:
 
     simple = {
         "boolean": pa.bool_, "int": pa.int32, "long": pa.int64, "float": pa.float32, "double": pa.float64, "date": pa.date32,
-        "string": pa.string, "uuid": pa.uuid, "binary": pa.binary,
+        "string": pa.string, "uuid": pa.uuid, "binary": pa.binary, "time": lambda: pa.time64("us"),
+        "timestamp": lambda: pa.timestamp("us"), "timestamptz": lambda: pa.timestamp("us", tz="UTC"),
     }  # fmt: skip
     if node.name in simple:
         return simple[node.name]()
     match node.name:
-        case "time":
-            return pa.time64("us")
-        case "timestamp":
-            return pa.timestamp("us")
-        case "timestamptz":
-            return pa.timestamp("us", tz="UTC")
         case "decimal":
             return pa.decimal128(*node.numbers)
         case "fixed":
@@ -233,6 +233,10 @@ def _parse(tokens: list[str], text: str) -> TypeNode:
         return TypeNode(name, numbers=_numbers(name, tokens, text))
     if name not in ("list", "map", "struct"):
         raise _not_a_type(text)
+    return _parse_nested(name, tokens, text)
+
+
+def _parse_nested(name: str, tokens: list[str], text: str) -> TypeNode:
     _expect("<", tokens, text)
     names: list[str] = []
     children: list[TypeNode] = []
@@ -263,7 +267,7 @@ def _numbers(name: str, tokens: list[str], text: str) -> tuple[int, ...]:
         if mark != ",":
             raise _not_a_type(text)
     if name == "decimal":
-        fits = len(numbers) == 2 and 1 <= numbers[0] <= MAX_DECIMAL_PRECISION and numbers[1] <= numbers[0]  # noqa: PLR2004
+        fits = len(numbers) == 2 and 1 <= numbers[0] <= MAX_DECIMAL_PRECISION and numbers[1] <= numbers[0]
     else:
         fits = len(numbers) == 1 and numbers[0] > 0
     if not fits:

@@ -19,6 +19,7 @@ from airflow_provider_lakehouse.demo.reconcile import reconcile, refused_rows, r
 from airflow_provider_lakehouse.demo.runs import Killer, Runs
 from airflow_provider_lakehouse.demo.server import AirflowServer, ServerSettings
 from airflow_provider_lakehouse.samples import retail
+from airflow_provider_lakehouse.samples.retail_contract import BROKEN_DAY, END, FIRST_DAY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -70,7 +71,9 @@ class Story:
         extra = {"format": self.format, "warehouse": self.warehouse, "memory_limit_mb": MEMORY_LIMIT_MB}
         connections = {"lakehouse_default": {"conn_type": "lakehouse", "extra": extra}}
         variables = {"LAKEHOUSE_RETAIL_LANDING": str(self.root / "landing"), "LAKEHOUSE_RETAIL_FORMAT": self.format}
-        return AirflowServer(ServerSettings(self.root / "airflow", self.dags, connections, port=port, variables=variables))
+        return AirflowServer(
+            ServerSettings(self.root / "airflow", self.dags, connections, port=port, variables=variables)
+        )
 
 
 def run(story: Story) -> int:
@@ -92,7 +95,7 @@ def run(story: Story) -> int:
 
 def _history(story: Story, runs: Runs) -> RunReport:
     say(f"Historical run: {story.since} to {story.history_until - timedelta(days=1)}, broken and late files included")
-    broken = story.since <= retail.BROKEN_DAY < story.history_until
+    broken = story.since <= BROKEN_DAY < story.history_until
     conf = {"since": story.since.isoformat(), "until": story.history_until.isoformat(), "bad_file": broken}
     killer = Killer(KILLED_TASK, KILL_AFTER_SECONDS) if story.kill else None
     return runs.run("history", conf=conf, killer=killer)
@@ -104,13 +107,17 @@ def conclude(story: Story, reports: Sequence[RunReport], *, seconds: float) -> i
         say(f"\nRun {report.run_id}: {report.state} in {report.seconds:.1f} s")
         for task in report.tasks:
             again = f", {task.tries} tries" if task.tries > task.instances else ""
-            say(f"  {task.task:24} {task.seconds:6.1f} s  {task.instances} task{'s' if task.instances > 1 else ''}{again}")
+            say(
+                f"  {task.task:24} {task.seconds:6.1f} s  {task.instances} task{'s' if task.instances > 1 else ''}{again}"
+            )
     if any(report.state != "success" for report in reports):
         say(f"A run failed. Its logs are in {story.root}/airflow/logs.")
         return 1
     catalog = find("tables", story.format)(CatalogSettings(story.format, story.warehouse))
     engine = find("engines", "duckdb")(EngineSettings())
-    say(f"\n{'table':24} {'rows in':>10} {'kept':>10} {'quarantined':>11} {'files':>6} {'MiB':>7} {'commits':>7}  version")
+    say(
+        f"\n{'table':24} {'rows in':>10} {'kept':>10} {'quarantined':>11} {'files':>6} {'MiB':>7} {'commits':>7}  version"
+    )
     for table in report_tables(catalog, engine=engine):
         say(_row(table))
     say("\nIn quarantine (table quarantine.rows):")
@@ -155,16 +162,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m airflow_provider_lakehouse.demo", description=__doc__)
     parser.add_argument("command", choices=("run", "ui"))
     parser.add_argument("--format", choices=("iceberg", "delta"), default=os.environ.get("FORMAT") or "iceberg")
-    parser.add_argument("--root", type=Path, default=Path(".demo"), help="folder for everything the demonstration makes")
+    parser.add_argument(
+        "--root", type=Path, default=Path(".demo"), help="folder for everything the demonstration makes"
+    )
     parser.add_argument("--dags", type=Path, default=Path("dags"), help="folder of DAG files")
-    parser.add_argument("--since", type=date.fromisoformat, default=retail.FIRST_DAY, help="first day")
-    parser.add_argument("--until", type=date.fromisoformat, default=retail.END, help="day after the last")
+    parser.add_argument("--since", type=date.fromisoformat, default=FIRST_DAY, help="first day")
+    parser.add_argument("--until", type=date.fromisoformat, default=END, help="day after the last")
     parser.add_argument("--increments", type=int, default=2, help="how many of the last days are daily runs")
     parser.add_argument("--no-kill", action="store_true", help="kill no worker")
     parser.add_argument("--port", type=int, default=8080, help="port of the API server, for ui")
     given = parser.parse_args(arguments)
     story = Story(
-        given.root.resolve(), given.dags.resolve(), given.format, given.since, given.until, given.increments, not given.no_kill
+        given.root.resolve(),
+        given.dags.resolve(),
+        given.format,
+        given.since,
+        given.until,
+        given.increments,
+        not given.no_kill,
     )
     return run(story) if given.command == "run" else ui(story, port=given.port)
 

@@ -127,8 +127,6 @@ def refused_rows(catalog: Catalog, *, engine: Engine) -> list[dict[str, Any]]:
     return _rows(engine, catalog, sql, QUARANTINE)
 
 
-
-
 def _landed(catalog: Catalog, engine: Engine) -> dict[str, int]:
     sql = (
         "SELECT regexp_extract(pipeline, '[^/]+$') AS name, CAST(sum(row_count + rejected) AS BIGINT) AS n "
@@ -140,7 +138,9 @@ def _landed(catalog: Catalog, engine: Engine) -> dict[str, int]:
 def _refused(catalog: Catalog, engine: Engine) -> dict[str, int]:
     if not catalog.table(QUARANTINE).exists():
         return {}
-    sql = f"SELECT regexp_extract(pipeline, '/([^/]+)(/[0-9]+)?$', 1) AS name, count(*) AS n FROM {QUARANTINE} GROUP BY 1"
+    sql = (
+        f"SELECT regexp_extract(pipeline, '/([^/]+)(/[0-9]+)?$', 1) AS name, count(*) AS n FROM {QUARANTINE} GROUP BY 1"
+    )
     return {row["name"]: row["n"] for row in _rows(engine, catalog, sql, QUARANTINE)}
 
 

@@ -127,7 +127,12 @@ class Runs:
             raise UnavailableError(f"A DAG file cannot be imported: {errors[0]['stack_trace']}", count=len(errors))
 
     def run(
-        self, run_id: str, *, partition: str | None = None, conf: Mapping[str, Any] | None = None, killer: Killer | None = None
+        self,
+        run_id: str,
+        *,
+        partition: str | None = None,
+        conf: Mapping[str, Any] | None = None,
+        killer: Killer | None = None,
     ) -> RunReport:
         """Trigger a run and wait for its end.
 

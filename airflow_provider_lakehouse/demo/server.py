@@ -12,13 +12,13 @@ import time
 import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_lakehouse.core.errors import UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
 START_SECONDS: Final = 180
 STOP_SECONDS: Final = 20
@@ -78,7 +78,7 @@ class AirflowServer:
         """
         self.settings.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603
+            self._process = subprocess.Popen(
                 [sys.executable, "-m", "airflow", "standalone"],
                 env=self.environment(),
                 stdout=log,
@@ -119,7 +119,7 @@ class AirflowServer:
         connections = {
             f"AIRFLOW_CONN_{name.upper()}": json.dumps(value) for name, value in self.settings.connections.items()
         }
-        values["PATH"] = os.pathsep.join([os.path.dirname(sys.executable), values.get("PATH", "")])
+        values["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), values.get("PATH", "")])
         return values | self._airflow_settings() | connections | dict(self.settings.variables)
 
     def _airflow_settings(self) -> dict[str, str]:
@@ -170,9 +170,7 @@ class AirflowServer:
             with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
                 return json.loads(answer.read() or b"null")
         except urllib.error.HTTPError as error:
-            raise UnavailableError(
-                f"Airflow refused: {error.read()[:300]!r}", path=path, status=error.code
-            ) from error
+            raise UnavailableError(f"Airflow refused: {error.read()[:300]!r}", path=path, status=error.code) from error
         except (OSError, ValueError) as error:
             raise UnavailableError("Airflow's API server did not answer.", path=path) from error
 

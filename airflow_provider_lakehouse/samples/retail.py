@@ -112,7 +112,7 @@ def transactions_file(root: Path, *, day: date, note: str = "") -> Path:
         >>> transactions_file(Path("landing"), day=date(2017, 2, 14), note="redelivery").as_posix()
         'landing/transactions/2017-02-14-redelivery.jsonl'
     """
-    ending = "csv" if day.day <= 10 else "jsonl" if day.day <= 20 else "parquet"  # noqa: PLR2004
+    ending = "csv" if day.day <= 10 else "jsonl" if day.day <= 20 else "parquet"
     return root / "transactions" / f"{day}{note and '-'}{note}.{ending}"
 
 
@@ -141,7 +141,7 @@ def land(root: Path, *, since: date = FIRST_DAY, until: date = END, bad_file: bo
             f"The broken delivery is of {BROKEN_DAY}. Choose days around it.", since=str(since), until=str(until)
         )
     with _connect(since, until) as connection:
-        return (*_land_days(connection, root, since, until, bad_file), *_land_extracts(connection, root, since, until))
+        return (*_land_days(connection, root, since, until, bad_file=bad_file), *_land_extracts(connection, root, since, until))
 
 
 def expected_totals(*, since: date = FIRST_DAY, until: date = END) -> ExpectedTotals:
@@ -226,7 +226,7 @@ def _typed(column: str, kind: str) -> str:
 
 
 def _land_days(
-    connection: DuckDBPyConnection, root: Path, since: date, until: date, bad_file: bool
+    connection: DuckDBPyConnection, root: Path, since: date, until: date, *, bad_file: bool
 ) -> Iterator[LandedFile]:
     for number in range((until - since).days):
         day = since + timedelta(days=number)
@@ -303,7 +303,9 @@ def _publish(path: Path, write: Callable[[Path], object]) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         write(partial)
-        if not (path.exists() and filecmp.cmp(partial, path, shallow=False)):  # what is there already is not delivered anew
+        if not (
+            path.exists() and filecmp.cmp(partial, path, shallow=False)
+        ):  # what is there already is not delivered anew
             partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

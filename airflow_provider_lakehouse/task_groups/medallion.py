@@ -102,7 +102,12 @@ def medallion(
         Once: every step has a token of the run; see each operator for retries and kills.
     """
     shared = with_retry_defaults(
-        {"lakehouse_conn_id": lakehouse_conn_id, "map_index_template": "{{ task.table }}", "retry_delay": RETRY_DELAY, **options}
+        {
+            "lakehouse_conn_id": lakehouse_conn_id,
+            "map_index_template": "{{ task.table }}",
+            "retry_delay": RETRY_DELAY,
+            **options,
+        }
     )
     with TaskGroup(group_id=group_id) as group:
         ingest = LakehouseIngestFilesOperator.partial(

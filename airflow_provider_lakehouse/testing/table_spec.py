@@ -31,7 +31,6 @@ from airflow_provider_lakehouse.core.tables.base import (
     Positions,
     Publishing,
     RollingBack,
-    Table,
     Tagging,
     TimeTravelling,
     WriteToken,
@@ -49,7 +48,11 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.tables.base import Catalog, Probe
+    from airflow_provider_lakehouse.core.tables.base import (
+        Catalog,
+        Probe,
+        Table,
+    )
 
 ORDERS = Schema.of(
     Column("id", "long", nullable=False),
@@ -238,7 +241,13 @@ class TableSpecification:
             "bytes": b"\x00\xff", "many": [1, None, 3], "one": {"a": None, "b c": "é"}, "pairs": [("k", 1)],
             'a "quoted". name; DROP TABLE x --': "v", "größe": 0,
         }  # fmt: skip
-        later = {**row, "t": date(9999, 12, 31), "at": datetime(9999, 12, 31, tzinfo=UTC), "d": 5e-324, "s": "x" * 100_000}
+        later = {
+            **row,
+            "t": date(9999, 12, 31),
+            "at": datetime(9999, 12, 31, tzinfo=UTC),
+            "d": 5e-324,
+            "s": "x" * 100_000,
+        }
         table = self.catalog(tmp_path).table("types.hard")
         table.create(TableSpec(schema))
         empty: dict[str, Any] = dict.fromkeys(row)

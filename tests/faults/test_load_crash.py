@@ -1,4 +1,4 @@
-"""Die before and after every call that leaves the process, in every mode of load, and run again: the same table, no file too many."""
+"""Die around every call that leaves the process, in every mode of load, and run again: the same table, no file too many."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def load(table: Table, mode: Mode, rows: pa.RecordBatchReader, name: str, **opti
 
 def contents(table: Table) -> list[tuple[Any, ...]]:
     rows = table.read().read_all().to_pylist()
-    return sorted((tuple(map(str, row.values())) for row in rows))
+    return sorted(tuple(map(str, row.values())) for row in rows)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -150,7 +150,9 @@ def test_two_writers_of_different_batches_end_as_if_one_had_come_after_the_other
 
 
 @pytest.mark.parametrize("format_", FORMATS)
-def test_a_load_that_always_comes_second_gives_up_with_a_conflict_and_leaves_nothing(tmp_path: Path, format_: str) -> None:
+def test_a_load_that_always_comes_second_gives_up_with_a_conflict_and_leaves_nothing(
+    tmp_path: Path, format_: str
+) -> None:
     mode = mode_from_json("dedup")
     load(created(format_, tmp_path, mode), mode, first(), "first")
     count = [0]
@@ -182,7 +184,9 @@ def test_refused_rows_reach_the_quarantine_once_wherever_a_load_dies(tmp_path: P
         settings = CatalogSettings(format_, f"memory://{root}" if format_ == "memory" else f"file://{root}/lake")
         catalog = find("tables", format_)(settings, probe=probe)
         rows = pa.table({"id": ["1", "two"], "day": [None, None], "seq": [1, 2], "name": ["a", "b"]}).to_reader()
-        load(catalog.table("crash.table"), mode, rows, "bad", policy=policy, quarantine=catalog.table("crash.quarantine"))
+        load(
+            catalog.table("crash.table"), mode, rows, "bad", policy=policy, quarantine=catalog.table("crash.quarantine")
+        )
 
     def observe(root: Path) -> object:
         settings = CatalogSettings(format_, f"memory://{root}" if format_ == "memory" else f"file://{root}/lake")

@@ -57,6 +57,7 @@ def differs(old: dict[str, Any], new: dict[str, Any]) -> bool:
 
 
 @given(batches())
+@settings(max_examples=30)
 def test_merging_batch_after_batch_equals_updating_a_dict(lake: Any, read: Any, batches: Any) -> None:
     table = lake.table(*COLUMNS)
     model: dict[Any, dict[str, Any]] = {}
@@ -83,6 +84,7 @@ def test_merging_batch_after_batch_equals_updating_a_dict(lake: Any, read: Any, 
 
 
 @given(st.lists(st.lists(ROWS, max_size=10), min_size=1, max_size=4))
+@settings(max_examples=30)
 def test_a_sequence_makes_the_order_of_arrival_irrelevant(lake: Any, read: Any, batches: Any) -> None:
     table = lake.table(*COLUMNS)
     mode = Merge(("a", 'b "key"'), sequence="seq")
@@ -111,6 +113,7 @@ def test_a_sequence_makes_the_order_of_arrival_irrelevant(lake: Any, read: Any, 
 
 
 @given(batches(), st.sampled_from([("v",), ("w",), ("v", "w")]))
+@settings(max_examples=30)
 def test_chosen_columns_are_updated_and_the_others_kept(lake: Any, read: Any, batches: Any, chosen: Any) -> None:
     table = lake.table(*COLUMNS)
     mode = Merge(("a", 'b "key"'), update_columns=chosen, condition="source.v IS DISTINCT FROM 'x'")
@@ -127,7 +130,7 @@ def test_chosen_columns_are_updated_and_the_others_kept(lake: Any, read: Any, ba
 
 
 @given(batches())
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_a_snapshot_diff_makes_the_table_the_extract(lake: Any, read: Any, batches: Any) -> None:
     table = lake.table(*COLUMNS)
     schema = pa.schema([field for field in INCOMING if field.name != "op"])

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_lakehouse.core.load.modes import Scd2
@@ -31,28 +31,31 @@ Period = tuple[int, int | None, Any, Any]
 """Start, end, tracked value, untracked value."""
 
 
-def later(periods: list[Period], changes: list[tuple[int, Any, bool, Any]]) -> list[Period]:
-    """Apply the changes of one batch to the periods of one key."""
-    line: dict[int, tuple[bool, Any, Any]] = {}
-    for _, end, _, _ in periods:
-        if end is not None:
-            line[end] = (True, None, None)
-    for start, _, value, note in periods:
-        line[start] = (False, value, note)
+def merged_line(periods: list[Period], changes: list[tuple[int, Any, bool, Any]]) -> dict[int, Any]:
+    """Put known and new changes on one line: (tracked, untracked) by instant, None where the key ceased to be."""
+    line: dict[int, Any] = {end: None for _, end, _, _ in periods if end is not None}
+    line |= {start: (value, note) for start, _, value, note in periods}
     for at, value, gone, note in changes:
         known = line.get(at)
-        if known is None or known[0] != gone or (not gone and known[1] != value):
-            line[at] = (gone, None if gone else value, None if gone else note)
+        if gone:
+            line[at] = None
+        elif known is None or known[0] != value:
+            line[at] = (value, note)
+    return line
+
+
+def later(periods: list[Period], changes: list[tuple[int, Any, bool, Any]]) -> list[Period]:
+    """Apply the changes of one batch to the periods of one key."""
     found: list[Period] = []
-    is_open = False
-    for at, (gone, value, note) in sorted(line.items()):
-        if is_open and not gone and found[-1][2] == value:
+    current: Any = None
+    for at, image in sorted(merged_line(periods, changes).items(), key=lambda item: item[0]):
+        if image and current and image[0] == current[0]:
             continue
-        if is_open:
-            found[-1] = (found[-1][0], at, *found[-1][2:])
-        if not gone:
-            found.append((at, None, value, note))
-        is_open = not gone
+        if current:
+            found[-1] = (found[-1][0], at, *current)
+        if image:
+            found.append((at, None, *image))
+        current = image
     return found
 
 
@@ -73,6 +76,7 @@ def as_row(change: Any) -> dict[str, Any]:
 
 
 @given(st.lists(BATCH, min_size=1, max_size=5))
+@settings(max_examples=30)
 def test_histories_follow_the_rule_for_late_repeated_and_equal_changes(lake: Any, read: Any, batches: Any) -> None:
     table = lake.table(*COLUMNS)
     model: dict[Any, list[Period]] = {}
@@ -85,6 +89,7 @@ def test_histories_follow_the_rule_for_late_repeated_and_equal_changes(lake: Any
 
 
 @given(BATCH, BATCH)
+@settings(max_examples=30)
 def test_a_batch_applied_twice_changes_nothing_the_second_time(lake: Any, read: Any, first: Any, second: Any) -> None:
     table = lake.table(*COLUMNS)
     for batch in (first, second):
@@ -97,6 +102,7 @@ def test_a_batch_applied_twice_changes_nothing_the_second_time(lake: Any, read: 
 
 
 @given(BATCH, st.randoms(use_true_random=False))
+@settings(max_examples=30)
 def test_changes_that_alternate_may_arrive_in_any_order(lake: Any, read: Any, batch: Any, random: Any) -> None:
     ordered = [(key, day, str(day), False, 0) for key, day, _, _, _ in batch]
     tables = lake.table(*COLUMNS), lake.table(*COLUMNS)

@@ -58,7 +58,7 @@ def settings(server: S3Server, warehouse: str, *, endpoint: str = "") -> Catalog
 
 
 class ClosingServer(S3Server):
-    """An S3 server that closes connections: versitygw's keep-alive refuses about one in a hundred of Arrow's requests."""
+    """Closes every connection: with its keep-alive versitygw refuses about one in a hundred of Arrow's requests."""
 
     def _command(self) -> Command:
         command = super()._command()

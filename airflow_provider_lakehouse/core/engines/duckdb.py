@@ -180,9 +180,7 @@ class Session:
             statements = self._connection.extract_statements(sql)
         kinds = tuple(str(statement.type).rpartition(".")[2] for statement in statements)
         if kinds != ("SELECT",):
-            raise InvalidRequestError(
-                "Only one statement that is a query can run here. Write one SELECT.", statements=kinds
-            )
+            raise InvalidRequestError("Only a single query can run here. Write one SELECT.", statements=kinds)
 
     def _read(
         self,

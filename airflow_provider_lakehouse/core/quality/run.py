@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, TableCheck
-from airflow_provider_lakehouse.core.sources.base import RejectedRow
+from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, RejectedRow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -76,8 +76,9 @@ def run_checks(
         What was found; call `require` to stop on failures.
 
     Raises:
-        InvalidRequestError: A check is not SQL over the table's columns.
+        InvalidRequestError: A check is not SQL over the table's columns, or two have the same name.
     """
+    _require_distinct(checks)
     of_rows = [check for check in checks if isinstance(check, RowCheck)]
     counts: dict[str, int] = {}
     rows: int | None = None
@@ -91,6 +92,12 @@ def run_checks(
             (counts[check.name],) = _first_row(engine, f"SELECT count(*) FROM ({query}\n) AS wrong", relation)
     outcomes = tuple(CheckOutcome(check.name, check.severity, counts[check.name]) for check in checks)
     return ChecksResult(table, version, rows, outcomes)
+
+
+def _require_distinct(checks: Sequence[Check]) -> None:
+    names = tuple(check.name for check in checks)
+    if len(set(names)) < len(names):
+        raise InvalidRequestError("Two checks have the same name. Rename one.", checks=names)
 
 
 def _first_row(engine: Engine, sql: str, relation: Relation) -> tuple[int, ...]:
@@ -107,7 +114,7 @@ class RowGate:
     Args:
         checks: Conditions on rows.
         rejects: Where rows of severity `quarantine` go.
-        source: Where the rows come from, for the quarantine.
+        source: Where the rows come from, for the quarantine; a row that says so itself is believed.
     """
 
     checks: tuple[RowCheck, ...]
@@ -118,9 +125,7 @@ class RowGate:
 
     def __post_init__(self) -> None:
         """Refuse two checks of one name."""
-        names = [check.name for check in self.checks]
-        if len(set(names)) < len(names):
-            raise InvalidRequestError("Two checks have the same name. Rename one.", checks=tuple(names))
+        _require_distinct(self.checks)
 
     def wrap(self, sql: str) -> str:
         """Return the query with a further column: the numbers of the checks that a row breaks."""
@@ -183,7 +188,8 @@ class RowGate:
             reasons = [self.checks[n].name for n in found if self.checks[n].severity == "quarantine"]
             if reasons:
                 text = json.dumps(row, default=str, ensure_ascii=False)
-                self.rejects.add(RejectedRow("; ".join(reasons), self.source, None, text))
+                origin = str(row.get(SOURCE_FILE_COLUMN) or self.source)
+                self.rejects.add(RejectedRow("; ".join(reasons), origin, row.get(SOURCE_ROW_COLUMN), text))
         return tolerated
 
     def _require(self) -> None:

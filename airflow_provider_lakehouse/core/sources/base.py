@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import pyarrow as pa
 
-type Json = str | int | float | bool | None | list[Json] | dict[str, Json]
+type Json = str | int | float | bool | list[Json] | dict[str, Json] | None
 
 SOURCE_FILE_COLUMN: Final = "_source_file"
 """Where a row came from: URI of the file, or name of the source's relation."""

@@ -221,7 +221,9 @@ class Change:
     def __post_init__(self) -> None:
         """Refuse decisions about rows that do not say on which version they rest."""
         if self.base is None and (isinstance(self.removes, Positions) or self.guard is not None):
-            raise InvalidRequestError("Removing rows by position, or guarding against new ones, needs the base version.")
+            raise InvalidRequestError(
+                "Removing rows by position, or guarding against new ones, needs the base version."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -383,9 +385,7 @@ class Table(Protocol):
 class Addressing(Protocol):
     """Rows can be read with their address, and removed by it."""
 
-    def read_addressed(
-        self, *, columns: tuple[str, ...], where: Filter = (), at: At = HEAD
-    ) -> pa.RecordBatchReader:
+    def read_addressed(self, *, columns: tuple[str, ...], where: Filter = (), at: At = HEAD) -> pa.RecordBatchReader:
         """Stream columns followed by `_file` (string) and `_pos` (int64)."""
 
 

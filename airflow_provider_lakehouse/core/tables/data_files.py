@@ -7,12 +7,13 @@ which spills to disk, so that one file is open at a time.
 
 from __future__ import annotations
 
+import itertools
 import uuid
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
 from airflow_provider_lakehouse.core.tables.base import no_probe
@@ -21,6 +22,7 @@ from airflow_provider_lakehouse.core.tables.storage import translated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from concurrent.futures import Future
 
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -59,7 +61,6 @@ class WrittenFile:
     size_bytes: int
     partition: tuple[Any, ...]
     metadata: pq.FileMetaData
-
 
 
 def write_files(
@@ -185,7 +186,7 @@ def _runs(keys: Sequence[pa.Array], rows: int) -> Iterator[tuple[int, int]]:
         codes = pc.run_end_encode(pc.dictionary_encode(key, null_encoding="encode").indices, pa.int64())
         breaks.update(codes.run_ends.to_pylist())
     ordered = sorted(breaks)
-    yield from zip(ordered[:-1], ordered[1:], strict=True)
+    yield from itertools.pairwise(ordered)
 
 
 def _with_keys(batch: pa.RecordBatch, keys: Sequence[pa.Array]) -> pa.RecordBatch:
@@ -232,7 +233,7 @@ class _Sink:
         self.created: list[str] = []
         self.written: list[WrittenFile] = []
 
-    def __enter__(self) -> _Sink:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
@@ -354,7 +355,8 @@ def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
             chosen = chosen.cast(schema) if not _has_nulls(chosen, schema) else chosen
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError) as error:
         raise DataRejectedError(
-            "A value does not fit its column. Correct it, or widen the column.", columns=_differing(chosen.schema, schema)
+            "A value does not fit its column. Correct it, or widen the column.",
+            columns=_differing(chosen.schema, schema),
         ) from error
     if nulls := _has_nulls(chosen, schema):
         raise DataRejectedError(

@@ -21,8 +21,9 @@ from airflow_provider_lakehouse.core.tables.base import (
 )
 from airflow_provider_lakehouse.core.tables.delta_commit import Committer, MainLine, rows_in
 from airflow_provider_lakehouse.core.tables.delta_create import create_actions
+from airflow_provider_lakehouse.core.tables.delta_folder import LostRaceError
 from airflow_provider_lakehouse.core.tables.delta_history import history, version_as_of
-from airflow_provider_lakehouse.core.tables.delta_log import LOG, Commit, DeltaLog, LostRaceError
+from airflow_provider_lakehouse.core.tables.delta_log import LOG, Commit, DeltaLog
 from airflow_provider_lakehouse.core.tables.delta_publish import EndDraft, PublishDraft, RollBackDraft, published_branch
 from airflow_provider_lakehouse.core.tables.delta_stage import (
     DROPPED,
@@ -164,6 +165,7 @@ class DeltaLakeTable:
         self._log.refuse_folder()
         if self.exists():
             return False
+        self._log.files.check_puts()
         actions = create_actions(spec, name=self._identity.name, table_id=str(uuid.uuid4()))
         try:
             self._log.put_commit(Commit(0, actions))
@@ -176,9 +178,9 @@ class DeltaLakeTable:
 
         The log goes first and backwards, so that a killed attempt leaves an older state of the table, or none.
         """
-        entries = self._log.list(LOG)
+        entries = self._log.files.list(LOG)
         hints = tuple(path for path in entries if "/_" in path)
-        self._log.delete((*hints, *sorted(set(entries) - set(hints), reverse=True)))
+        self._log.files.delete((*hints, *sorted(set(entries) - set(hints), reverse=True)))
         self._log.probe("before delta.drop")
         self._storage.delete_folder(self._identity.location)
         self._log.probe("after delta.drop")

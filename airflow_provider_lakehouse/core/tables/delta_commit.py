@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 import uuid
@@ -28,7 +29,8 @@ from airflow_provider_lakehouse.core.tables.delta_actions import (
     recorded,
 )
 from airflow_provider_lakehouse.core.tables.delta_conflicts import Claims, check_columns
-from airflow_provider_lakehouse.core.tables.delta_log import Commit, LostRaceError, instant
+from airflow_provider_lakehouse.core.tables.delta_folder import LostRaceError
+from airflow_provider_lakehouse.core.tables.delta_log import Commit, instant
 from airflow_provider_lakehouse.core.tables.delta_protocol import check_properties, check_removal, check_writable
 from airflow_provider_lakehouse.core.tables.delta_schema import changed_fields, check_rows
 from airflow_provider_lakehouse.core.tables.delta_state import TableState, file_uri
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 MAX_ATTEMPTS: Final = 30
 _FIRST_WAIT_SECONDS: Final = 0.01
 _LONGEST_WAIT_SECONDS: Final = 1.0
+logger = logging.getLogger(__name__)
 
 
 class Line(Protocol):
@@ -187,7 +190,7 @@ class Committer:
             with suppress(LakehouseError):
                 self._storage.delete(draft.created)
             raise
-        self.clear(token, commit)
+        self._settle(line, token, commit, interval=state.metadata.checkpoint_interval)
         return result
 
     def _attempt(
@@ -209,8 +212,6 @@ class Committer:
                 line.put(commit)
             except LostRaceError:
                 continue
-            if line.is_main and version % state.metadata.checkpoint_interval == 0:
-                self._log.checkpoint(version)
             own = resolved.note.writes[0].counts
             return own.result(token, version=version, committed_at=instant(at_ms)), commit
         raise ConflictError(
@@ -218,6 +219,15 @@ class Committer:
             table=self._log.table,
             attempts=MAX_ATTEMPTS,
         )
+
+    def _settle(self, line: Line, token: WriteToken, commit: Commit | None, *, interval: int) -> None:
+        """Do what is due after a commit. It stands whatever comes of this."""
+        if commit is not None and line.is_main and commit.version % interval == 0:
+            self._log.checkpoint(commit.version)
+        try:
+            self.clear(token, commit)
+        except LakehouseError as error:
+            logger.warning("Files of killed attempts at %s may be left in %s: %s", token, self._log.location, error)
 
     def clear(self, token: WriteToken, commit: Commit | None) -> None:
         """Remove what attempts at a committed write have left behind.

@@ -9,47 +9,34 @@ from __future__ import annotations
 
 import json
 import logging
-import random
 import re
-import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import (
     DamagedError,
     InvalidRequestError,
     LakehouseError,
-    OutcomeUnknownError,
-    UnavailableError,
     UnsupportedError,
 )
 from airflow_provider_lakehouse.core.tables.base import no_probe
+from airflow_provider_lakehouse.core.tables.delta_folder import TableFolder, translated_store
 from airflow_provider_lakehouse.core.tables.delta_values import to_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from deltalake import DeltaTable
-    from obstore.store import ObjectStore
 
     from airflow_provider_lakehouse.core.tables.base import Probe
 
 LOG: Final = "_delta_log"
 _COMMIT = re.compile(r"_delta_log/(\d{20})\.json\Z")
-_PUT_ATTEMPTS: Final = 5
-_FIRST_WAIT_SECONDS: Final = 0.2
-_TRUE: Final = ("true", "1", "yes")
 logger = logging.getLogger(__name__)
 
 type Action = dict[str, Any]
-
-
-class LostRaceError(Exception):
-    """Another writer has put the entry; nothing was written. Never leaves the backend."""
 
 
 @dataclass(frozen=True)
@@ -105,38 +92,18 @@ class DeltaLog:
     """
 
     def __init__(self, location: str, *, table: str, properties: Mapping[str, str], probe: Probe = no_probe) -> None:
-        self.location = location.rstrip("/")
+        self.files = TableFolder(location, properties=properties, probe=probe)
         self.table = table
         self.probe = probe
-        self._properties = properties
 
     @property
-    def is_local(self) -> bool:
-        """True on a file system, where an answer is never lost."""
-        return self.location.startswith("file://")
-
-    @property
-    def folder(self) -> str:
-        """The table's folder as delta-rs wants it: a path on a file system, else the location."""
-        return self.location.removeprefix("file://")
-
-    @property
-    def _has_folder(self) -> bool:
-        return not self.is_local or Path(self.folder).is_dir()
-
-    @cached_property
-    def _store(self) -> ObjectStore:
-        from obstore.store import LocalStore, S3Store
-
-        if self.is_local:
-            return LocalStore(prefix=self.folder, mkdir=True)
-        arguments = _s3_options(self._properties)
-        plain = arguments.pop("allow_http") == "true"
-        return S3Store.from_url(self.location, config=arguments, client_options={"allow_http": plain})
+    def location(self) -> str:
+        """URI of the table's folder."""
+        return self.files.location
 
     def exists(self) -> bool:
         """Tell whether there is a log."""
-        return bool(self.list(LOG))
+        return bool(self.files.list(LOG))
 
     def load(self, version: int | None = None) -> DeltaTable:
         """Return the table as delta-rs sees it.
@@ -155,9 +122,9 @@ class DeltaLog:
         self.refuse_folder()
         self.probe("before delta.load")
         try:
-            with _translated(self.location):
-                options = None if self.is_local else _delta_options(self._properties)
-                loaded = DeltaTable(self.folder, version=version, storage_options=options)
+            with translated_store(self.location):
+                options = self.files.delta_options
+                loaded = DeltaTable(self.files.path, version=version, storage_options=options)
         except TableNotFoundError as error:
             raise self._missing() from error
         except DeltaError as error:
@@ -171,9 +138,9 @@ class DeltaLog:
         Raises:
             UnsupportedError: There is a percent sign in a local path, which delta-rs decodes.
         """
-        if self.is_local and "%" in self.folder:
+        if self.files.is_local and "%" in self.files.path:
             raise UnsupportedError(
-                "delta-rs cannot open a local folder with '%' in its path. Rename it.", path=self.folder
+                "delta-rs cannot open a local folder with '%' in its path. Rename it.", path=self.files.path
             )
 
     def _missing(self) -> InvalidRequestError:
@@ -200,7 +167,7 @@ class DeltaLog:
 
     def commit_at(self, version: int) -> Commit | None:
         """Return a commit; None where the log no longer, or not yet, has it."""
-        content = self.get(f"{LOG}/{version:020d}.json")
+        content = self.files.get(f"{LOG}/{version:020d}.json")
         return None if content is None else Commit(version, parse_actions(content, self.table))
 
     def commits_between(self, after: int, last: int) -> tuple[Commit, ...] | None:
@@ -210,7 +177,7 @@ class DeltaLog:
 
     def versions(self) -> tuple[int, ...]:
         """Return the versions whose commits the log still has, ascending."""
-        return tuple(sorted(int(found[1]) for found in map(_COMMIT.search, self.list(LOG)) if found))
+        return tuple(sorted(int(found[1]) for found in map(_COMMIT.search, self.files.list(LOG)) if found))
 
     def put_commit(self, commit: Commit) -> None:
         """Add the next commit to the log.
@@ -220,90 +187,8 @@ class DeltaLog:
             OutcomeUnknownError: The storage does not say whether it was written.
         """
         self.probe("before delta.commit")
-        self.put(f"{LOG}/{commit.version:020d}.json", commit.to_bytes())
+        self.files.put(f"{LOG}/{commit.version:020d}.json", commit.to_bytes())
         self.probe("after delta.commit")
-
-    def put(self, path: str, content: bytes) -> None:
-        """Write a small file below the table's folder unless it is there.
-
-        A request whose answer is lost is repeated with the same content: of any number of them one takes effect.
-
-        Args:
-            path: Relative to the table's folder.
-            content: Distinct from what any other writer would write.
-
-        Raises:
-            LostRaceError: There is such a file with other content.
-            UnavailableError: It was not written.
-            OutcomeUnknownError: The storage does not say whether it was written.
-        """
-        from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
-
-        cause: Exception | None = None
-        for attempt in range(_PUT_ATTEMPTS):
-            if attempt:
-                time.sleep(random.uniform(0.5, 1) * _FIRST_WAIT_SECONDS * 2**attempt)  # noqa: S311
-            try:
-                self._store.put(path, content, mode="create", use_multipart=False)
-            except (AlreadyExistsError, PreconditionError) as error:
-                if self.get(path) == content:
-                    return
-                raise LostRaceError from error
-            except (BaseError, OSError) as error:
-                _raise_if_denied(error, self.location)
-                cause = error
-            else:
-                return
-        if self.is_local:
-            raise UnavailableError("The file system did not take the entry. Run again later.", path=path) from cause
-        raise OutcomeUnknownError(
-            f"The storage did not say whether a commit to {self.table!r} was written. Run again with the same token.",
-            table=self.table,
-            path=path,
-        ) from cause
-
-    def get(self, path: str) -> bytes | None:
-        """Return the content of a small file below the table's folder; None where there is none."""
-        from obstore.exceptions import NotFoundError
-
-        if not self._has_folder:
-            return None
-        self.probe("before delta.get")
-        try:
-            with _translated(self.location):
-                content = bytes(self._store.get(path).bytes())
-        except (NotFoundError, FileNotFoundError):
-            content = None
-        self.probe("after delta.get")
-        return content
-
-    def list(self, folder: str) -> tuple[str, ...]:
-        """Return the paths of the files below a folder of the table's, relative to the table's, sorted."""
-        from obstore.exceptions import NotFoundError
-
-        if not self._has_folder:
-            return ()
-        self.probe("before delta.list")
-        try:
-            with _translated(self.location):
-                pages = [[entry["path"] for entry in page] for page in self._store.list(f"{folder}/")]
-        except (NotFoundError, FileNotFoundError):
-            pages = []
-        self.probe("after delta.list")
-        return tuple(sorted(path for page in pages for path in page))
-
-    def delete(self, paths: tuple[str, ...]) -> None:
-        """Remove files below the table's folder, in this order; one that is not there is fine."""
-        from obstore.exceptions import NotFoundError
-
-        for path in paths:
-            self.probe("before delta.delete")
-            try:
-                with _translated(self.location):
-                    self._store.delete(path)
-            except (NotFoundError, FileNotFoundError):
-                pass
-            self.probe("after delta.delete")
 
     def checkpoint(self, version: int) -> None:
         """Write a checkpoint; a failure is logged, because the commit stands without it."""
@@ -327,48 +212,3 @@ def parse_actions(content: bytes, table: str) -> tuple[Action, ...]:
         return tuple(json.loads(line) for line in content.splitlines() if line.strip())
     except ValueError as error:
         raise DamagedError(f"A commit of Delta table {table!r} is no JSON. Look at its log.", table=table) from error
-
-
-def _s3_options(properties: Mapping[str, str]) -> dict[str, str]:
-    """Return object_store's settings of S3 from Iceberg's property names."""
-    endpoint = properties.get("s3.endpoint", "")
-    by_path = properties.get("s3.path-style-access", "true").lower() in _TRUE
-    settings = {
-        "access_key_id": properties.get("s3.access-key-id"),
-        "secret_access_key": properties.get("s3.secret-access-key"),
-        "session_token": properties.get("s3.session-token"),
-        "region": properties.get("s3.region"),
-        "endpoint": endpoint or None,
-        "virtual_hosted_style_request": "false" if by_path else "true",
-        "allow_http": "true" if endpoint.startswith("http://") else "false",
-    }
-    return {name: value for name, value in settings.items() if value is not None}
-
-
-def _delta_options(properties: Mapping[str, str]) -> dict[str, str]:
-    return {f"aws_{name}": value for name, value in _s3_options(properties).items()}
-
-
-@contextmanager
-def _translated(uri: str) -> Iterator[None]:
-    """Turn what object stores raise into one of the seven kinds; what is not there passes."""
-    from obstore.exceptions import BaseError, NotFoundError
-
-    try:
-        yield
-    except (NotFoundError, FileNotFoundError):
-        raise
-    except (BaseError, OSError) as error:
-        _raise_if_denied(error, uri)
-        raise UnavailableError(
-            "The storage did not answer as it should. Run again later.", uri=uri, cause=type(error).__name__
-        ) from error
-
-
-def _raise_if_denied(error: Exception, uri: str) -> None:
-    from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
-
-    if isinstance(error, (PermissionDeniedError, UnauthenticatedError, PermissionError)):
-        raise InvalidRequestError(
-            "Access is denied. Check the credentials' rights on this location.", uri=uri
-        ) from error

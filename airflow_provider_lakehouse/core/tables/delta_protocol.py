@@ -34,7 +34,10 @@ _WRITABLE: Final = frozenset(
         "v2Checkpoint", "variantType", "variantType-preview",
     }
 )  # fmt: skip
-"""Features that a table may list; what it uses of them is looked at below, or where it matters (a variant is no type)."""
+"""Features that a table may list.
+
+What it uses of them is looked at below, or where it matters: a variant, for one, is no type of a column.
+"""
 _REFUSED_WHEN_TRUE: Final = ("delta.enableInCommitTimestamps", "delta.enableRowTracking")
 _SETTABLE: Final = frozenset(
     {

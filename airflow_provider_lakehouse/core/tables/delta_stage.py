@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.tables.delta_actions import NOTE, application, now_ms, recorded
 from airflow_provider_lakehouse.core.tables.delta_commit import MainLine
-from airflow_provider_lakehouse.core.tables.delta_log import Commit, LostRaceError, instant, parse_actions
+from airflow_provider_lakehouse.core.tables.delta_folder import LostRaceError
+from airflow_provider_lakehouse.core.tables.delta_log import Commit, instant, parse_actions
 from airflow_provider_lakehouse.core.tables.delta_metadata import Metadata
 from airflow_provider_lakehouse.core.tables.delta_protocol import Protocol
 from airflow_provider_lakehouse.core.tables.delta_state import TableState, file_uri
@@ -184,7 +185,7 @@ class Branches:
 
     def all(self) -> tuple[Branch, ...]:
         """Return the branches that are not dropped."""
-        listed = self._log.list(FOLDER)
+        listed = self._log.files.list(FOLDER)
         found = (self._read(path, listed) for path in listed if _POINTER.match(path))
         return tuple(branch for branch in found if branch is not None and branch.seal != DROPPED)
 
@@ -224,11 +225,11 @@ class Branches:
 
     def point(self, branch: Branch) -> None:
         """Make a branch known, or raise `LostRaceError`."""
-        self._log.put(branch.pointer, branch.to_bytes())
+        self._log.files.put(branch.pointer, branch.to_bytes())
 
     def add_entry(self, branch: Branch, entry: Commit) -> None:
         """Add an entry to a branch's log, or raise `LostRaceError`."""
-        self._log.put(branch.entry_path(len(branch.entries)), entry.to_bytes())
+        self._log.files.put(branch.entry_path(len(branch.entries)), entry.to_bytes())
 
     def seal(self, branch: Branch, purpose: str) -> Branch:
         """Return a branch, sealed for a purpose: nothing is staged on it from here on.
@@ -262,7 +263,7 @@ class Branches:
         self._storage.delete(file_uri(path, location) for path in sorted(branch.all_additions() - keep))
         self._log.probe("after delta.clear")
         entries = tuple(branch.entry_path(place) for place in range(len(branch.entries)))
-        self._log.delete((branch.pointer, *entries))
+        self._log.files.delete((branch.pointer, *entries))
 
     def finished(self, branch: Branch) -> bool:
         """Tell whether a branch has ended, and if so remove what a killed attempt left of it."""
@@ -273,19 +274,19 @@ class Branches:
         return True
 
     def _read(self, pointer: str, listed: tuple[str, ...] | None) -> Branch | None:
-        content = self._log.get(pointer)
+        content = self._log.files.get(pointer)
         if content is None:
             return None
         known = json.loads(content)
         branch = Branch(known["name"], known["number"], known["base"])
-        paths = self._log.list(branch.folder) if listed is None else listed
+        paths = self._log.files.list(branch.folder) if listed is None else listed
         return replace(branch, entries=tuple(self._entries(branch, paths)))
 
     def _entries(self, branch: Branch, paths: tuple[str, ...]) -> Iterator[Commit]:
         place = 0
         for path in paths:
             if path == branch.entry_path(place):
-                content = self._log.get(path) or b""
+                content = self._log.files.get(path) or b""
                 place += 1
                 yield Commit(branch.first_version + place, parse_actions(content, self._log.table))
 

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.tables.delta_log import LostRaceError
+from airflow_provider_lakehouse.core.tables.delta_folder import LostRaceError
 from airflow_provider_lakehouse.core.tables.delta_stage import file_name
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Tags:
 
     def all(self) -> dict[str, int]:
         """Return the version of every tag, by name."""
-        contents = (self._log.get(path) for path in self._log.list(FOLDER))
+        contents = (self._log.files.get(path) for path in self._log.files.list(FOLDER))
         known = (json.loads(content) for content in contents if content is not None)
         return {tag["name"]: tag["version"] for tag in known}
 
@@ -41,7 +41,7 @@ class Tags:
         Raises:
             InvalidRequestError: There is no such tag.
         """
-        content = self._log.get(_path(name))
+        content = self._log.files.get(_path(name))
         if content is None:
             raise InvalidRequestError(
                 f"Table {self._log.table!r} has no tag {name!r}. Use one that it has.", table=self._log.table, tag=name
@@ -57,14 +57,14 @@ class Tags:
         """
         self._log.probe("before delta.tag")
         try:
-            self._log.put(_path(name), json.dumps({"name": name, "version": version}).encode())
+            self._log.files.put(_path(name), json.dumps({"name": name, "version": version}).encode())
         except LostRaceError as error:
             raise InvalidRequestError(f"Tag {name!r} stands for another version. Drop it first.", tag=name) from error
         self._log.probe("after delta.tag")
 
     def drop(self, name: str) -> None:
         """Forget a name; nothing happens when it is not there."""
-        self._log.delete((_path(name),))
+        self._log.files.delete((_path(name),))
 
 
 def _path(name: str) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 Operator = Literal["=", "!=", "<", "<=", ">", ">=", "in", "not in", "is null", "is not null"]
 _WITHOUT_VALUE = ("is null", "is not null")
 _WITH_LIST = ("in", "not in")
+_ORDERINGS: Final = {
+    "=": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +80,8 @@ def _arrow_comparison(column: pc.Expression, comparison: Comparison) -> pc.Expre
             return column.isin(list(value))
         case "not in":
             return ~column.isin(list(value)) & column.is_valid()
-        case "=":
-            return column == value
-        case "!=":
-            return column != value
-        case "<":
-            return column < value
-        case "<=":
-            return column <= value
-        case ">":
-            return column > value
         case _:
-            return column >= value
+            return _ORDERINGS[comparison.operator](column, value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,18 +113,18 @@ class Bounds:
             return False
         if comparison.operator == "in":
             return any(self.may_satisfy(Comparison(comparison.column, "=", value)) for value in comparison.value)
-        if comparison.value != comparison.value:  # noqa: PLR0124 - not a number, which statistics leave out
+        if comparison.value != comparison.value:
             return True
         try:
             return self._overlaps(comparison.operator, comparison.value)
         except TypeError:  # bounds kept in another type than the value's: no conclusion
             return True
 
-    def _overlaps(self, operator: Operator, value: Any) -> bool:  # noqa: ANN401
-        above_lower = self.lower is None or (value > self.lower if operator == "<" else value >= self.lower)
-        below_upper = self.upper is None or (value < self.upper if operator == ">" else value <= self.upper)
-        if operator in ("<", "<="):
+    def _overlaps(self, sign: Operator, value: Any) -> bool:  # noqa: ANN401
+        above_lower = self.lower is None or (value > self.lower if sign == "<" else value >= self.lower)
+        below_upper = self.upper is None or (value < self.upper if sign == ">" else value <= self.upper)
+        if sign in ("<", "<="):
             return above_lower
-        if operator in (">", ">="):
+        if sign in (">", ">="):
             return below_upper
-        return (above_lower and below_upper) if operator == "=" else True
+        return (above_lower and below_upper) if sign == "=" else True

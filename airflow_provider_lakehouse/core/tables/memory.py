@@ -15,7 +15,6 @@ from airflow_provider_lakehouse.core.tables.base import (
     HEAD,
     NO_VERSION,
     POSITION_COLUMN,
-    At,
     CommitResult,
     Positions,
     TableFacts,
@@ -42,7 +41,13 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Probe, WriteToken
+    from airflow_provider_lakehouse.core.tables.base import (
+        At,
+        CatalogSettings,
+        Change,
+        Probe,
+        WriteToken,
+    )
     from airflow_provider_lakehouse.core.tables.filters import Filter
     from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
@@ -155,9 +160,7 @@ class MemoryTable:
         chosen = self._state(at).spec.schema.names if columns is None else columns
         return self._reader(chosen, where=where, at=at, addressed=False)
 
-    def read_addressed(
-        self, *, columns: tuple[str, ...], where: Filter = (), at: At = HEAD
-    ) -> pa.RecordBatchReader:
+    def read_addressed(self, *, columns: tuple[str, ...], where: Filter = (), at: At = HEAD) -> pa.RecordBatchReader:
         """Stream rows with their address."""
         return self._reader(columns, where=where, at=at, addressed=True)
 
@@ -191,7 +194,9 @@ class MemoryTable:
         self._probe("before memory.publish")
         with store.lock:
             if branch not in store.heads or branch == MAIN:
-                raise InvalidRequestError(f"There is no branch {branch!r} to publish. Stage a batch first.", branch=branch)
+                raise InvalidRequestError(
+                    f"There is no branch {branch!r} to publish. Stage a batch first.", branch=branch
+                )
             staged = store.states[store.heads[branch]]
             lineage = list(self._lineage(staged))
             base = store.heads[MAIN]
@@ -247,7 +252,9 @@ class MemoryTable:
         with store.lock:
             head = store.states[store.heads[MAIN]]
             spec = head.spec
-            state = replace(target, spec=spec, operation="rollback", changes_rows=True, summary={"to": str(target.version)})
+            state = replace(
+                target, spec=spec, operation="rollback", changes_rows=True, summary={"to": str(target.version)}
+            )
             return self._append(state, branch=MAIN, token=token, result=CommitResult(token, 0, datetime.now(UTC)))
 
     def history(self, *, since: int | None = None) -> tuple[VersionFacts, ...]:
@@ -255,7 +262,14 @@ class MemoryTable:
         store = self._store()
         entries = [
             VersionFacts(
-                s.version, s.parent, s.committed_at, s.operation, s.changes_rows, s.rows_added, s.rows_removed, s.summary
+                s.version,
+                s.parent,
+                s.committed_at,
+                s.operation,
+                s.changes_rows,
+                s.rows_added,
+                s.rows_removed,
+                s.summary,
             )
             for s in self._lineage(store.states[store.heads[MAIN]])
         ][::-1]
@@ -269,7 +283,9 @@ class MemoryTable:
     def _store(self) -> Store:
         store = self._stores.get(self._identity.name)
         if store is None:
-            raise InvalidRequestError(f"There is no table {self._identity.name!r}. Create it.", table=self._identity.name)
+            raise InvalidRequestError(
+                f"There is no table {self._identity.name!r}. Create it.", table=self._identity.name
+            )
         return store
 
     def _state(self, at: At) -> State:
@@ -295,9 +311,7 @@ class MemoryTable:
             yield current
             current = store.states[current.parent] if current.parent is not None else None
 
-    def _reader(
-        self, columns: tuple[str, ...], *, where: Filter, at: At, addressed: bool
-    ) -> pa.RecordBatchReader:
+    def _reader(self, columns: tuple[str, ...], *, where: Filter, at: At, addressed: bool) -> pa.RecordBatchReader:
         import pyarrow as pa
 
         state = self._state(at)
@@ -356,7 +370,8 @@ class MemoryTable:
         )
         result = CommitResult(
             token, version, datetime.now(UTC), rows_added=added, rows_removed=removed, files_added=int(added > 0),
-            files_removed=len(head.parts) - len([p for p in parts if p.added_by != version]), bytes_added=rows.nbytes if rows else 0,
+            files_removed=len(head.parts) - len([p for p in parts if p.added_by != version]),
+            bytes_added=rows.nbytes if rows else 0,
         )  # fmt: skip
         return self._append(state, branch=branch, token=token, result=result)
 
@@ -393,17 +408,16 @@ class MemoryTable:
             f"Another commit {what}. Run again.", table=self._identity.name, base=change.base, version=head.version
         )
 
-    def _without_removed(
-        self, change: Change, head: State, rows: pa.Table | None
-    ) -> tuple[tuple[Part, ...], int]:
+    def _without_removed(self, change: Change, head: State, rows: pa.Table | None) -> tuple[tuple[Part, ...], int]:
         if change.removes == "nothing":
             return head.parts, 0
         if change.removes == "all":
             return (), sum(part.rows.num_rows - len(part.removed) for part in head.parts)
-        if isinstance(change.removes, Positions):
-            gone = removed_positions(change.removes)
-        else:
-            gone = self._of_partitions(head, rows)
+        gone = (
+            removed_positions(change.removes)
+            if isinstance(change.removes, Positions)
+            else self._of_partitions(head, rows)
+        )
         parts = tuple(replace(p, removed=p.removed | gone.get(p.name, frozenset())) for p in head.parts)
         removed = sum(len(new.removed) - len(old.removed) for new, old in zip(parts, head.parts, strict=True))
         return tuple(part for part in parts if len(part.removed) < part.rows.num_rows), removed
@@ -411,7 +425,9 @@ class MemoryTable:
     def _of_partitions(self, head: State, rows: pa.Table | None) -> dict[str, frozenset[int]]:
         fields = head.spec.partition_fields
         if not fields:
-            raise InvalidRequestError("The table has no partitions to overwrite. Use 'replace'.", table=self._identity.name)
+            raise InvalidRequestError(
+                "The table has no partitions to overwrite. Use 'replace'.", table=self._identity.name
+            )
         if any(f.transform not in ("identity", "day", "month", "year") for f in fields):
             raise UnsupportedError("Tables in memory overwrite partitions by identity, day, month and year only.")
         wanted = set(partition_keys(rows, head.spec)) if rows is not None else set()

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 from typing import TYPE_CHECKING
 
-from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, CommitResult, Positions
-from airflow_provider_lakehouse.core.tables.spec import TableSpec
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.schema import Schema, SchemaChange
-    from airflow_provider_lakehouse.core.tables.base import Change
+    from airflow_provider_lakehouse.core.tables.base import Change, CommitResult, Positions
+    from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Store:
 
 
 def partition_keys(rows: pa.Table, spec: TableSpec) -> list[tuple[object, ...]]:
+    """Return the partition of every row, in their order."""
     cut: dict[str, int] = {"year": 4, "month": 7, "day": 10}
     keys = []
     for part in spec.partition_fields:
@@ -67,6 +69,7 @@ def partition_keys(rows: pa.Table, spec: TableSpec) -> list[tuple[object, ...]]:
 
 
 def removed_positions(removes: Positions) -> dict[str, frozenset[int]]:
+    """Return the places to remove, by part."""
     gone: dict[str, set[int]] = {}
     rows = removes.rows
     for name, position in zip(
@@ -77,6 +80,7 @@ def removed_positions(removes: Positions) -> dict[str, frozenset[int]]:
 
 
 def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return rows with every column of a schema, null where they lack it."""
     import pyarrow as pa
 
     for field_ in schema:
@@ -86,6 +90,7 @@ def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def live_rows(part: Part, schema: pa.Schema) -> pa.Table:
+    """Return the rows of a part that still count, with their address."""
     import pyarrow as pa
 
     count = part.rows.num_rows
@@ -98,10 +103,12 @@ def live_rows(part: Part, schema: pa.Schema) -> pa.Table:
 
 
 def changed_schema(schema: Schema, changes: tuple[SchemaChange, ...]) -> Schema:
+    """Return a schema after changes."""
     return schema.with_columns(*(change.column for change in changes))
 
 
 def changed_spec(spec: TableSpec, change: Change) -> TableSpec:
+    """Return a specification after a change."""
     properties = {**spec.properties, **change.properties}
     return replace(
         spec,

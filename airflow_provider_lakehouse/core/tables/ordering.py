@@ -9,6 +9,7 @@ from airflow_provider_lakehouse.core.errors import UnavailableError, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import ModuleType
 
     import duckdb
     import pyarrow as pa
@@ -59,7 +60,7 @@ def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...])
             ) from error
 
 
-def _duckdb():  # type: ignore[no-untyped-def]  # noqa: ANN202
+def _duckdb() -> ModuleType:
     try:
         import duckdb
     except ImportError as error:

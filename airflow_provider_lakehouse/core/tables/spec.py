@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal, Self
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
-from airflow_provider_lakehouse.core.schema import Schema, SchemaPlan, plan_schema
+from airflow_provider_lakehouse.core.schema import SchemaPlan, plan_schema
 from airflow_provider_lakehouse.core.tables.base import At, Change
 from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.tables.base import CommitResult, Table, TableFacts, WriteToken
 
 Transform = Literal["identity", "bucket", "truncate", "year", "month", "day", "hour"]
@@ -52,7 +53,8 @@ class PartitionField:
         """Check that transform and parameter go together."""
         if self.transform not in TRANSFORMS:
             raise InvalidRequestError(
-                f"There is no partition transform {self.transform!r}. Use one of those there are.", transforms=TRANSFORMS
+                f"There is no partition transform {self.transform!r}. Use one of those there are.",
+                transforms=TRANSFORMS,
             )
         if (self.transform in ("bucket", "truncate")) != (self.parameter is not None and self.parameter > 0):
             raise InvalidRequestError(
@@ -73,7 +75,7 @@ class PartitionField:
         if found is None or found["transform"] not in TRANSFORMS:
             return cls(text)
         parameter = int(found["parameter"]) if found["parameter"] else None
-        return cls(found["column"].strip(), found["transform"], parameter)  # type: ignore[arg-type]
+        return cls(found["column"].strip(), found["transform"], parameter)
 
     def __str__(self) -> str:
         """Return the short form."""
@@ -231,6 +233,8 @@ def apply_spec(table: Table, plan: SpecPlan, *, token: WriteToken) -> CommitResu
             refused=plan.refused,
         )
     if table.find(token) is None and table.facts(at=At(version=plan.base)).schema != table.facts().schema:
-        raise ConflictError("The table's columns changed since the plan was made. Plan again.", table=table.identity.name)
+        raise ConflictError(
+            "The table's columns changed since the plan was made. Plan again.", table=table.identity.name
+        )
     change = Change(schema_changes=plan.schema.changes, properties=plan.properties, comment=plan.comment)
     return table.commit(change, token=token)

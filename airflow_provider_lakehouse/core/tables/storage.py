@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DamagedError, InvalidRequestError, UnavailableError
@@ -48,7 +48,7 @@ class Storage:
         path = self.path(uri)
         with translated(uri):
             if self.scheme == "file":
-                os.makedirs(os.path.dirname(path), exist_ok=True)
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
             return self.filesystem.open_output_stream(path, compression=None)
 
     def open(self, uri: str) -> Any:  # noqa: ANN401
@@ -72,7 +72,7 @@ class Storage:
         import pyarrow.fs as fs
 
         with translated(uri):
-            return self.filesystem.get_file_info(self.path(uri)).type != fs.FileType.NotFound
+            return bool(self.filesystem.get_file_info(self.path(uri)).type != fs.FileType.NotFound)
 
     def list(self, prefix_uri: str) -> tuple[str, ...]:
         """Return the URIs of all files below a folder, sorted; empty when there is no such folder."""
@@ -92,7 +92,7 @@ class Storage:
                 except FileNotFoundError:
                     continue
             if self.scheme == "file":
-                _remove_empty_folder(os.path.dirname(self.path(uri)))
+                _remove_empty_folder(Path(self.path(uri)).parent)
 
     def delete_folder(self, uri: str) -> None:
         """Remove a folder with all that is in it; nothing happens when it is not there."""
@@ -103,14 +103,17 @@ class Storage:
             self.delete(self.list(uri))
             found = self.filesystem.get_file_info(selector)
             inner = [info.path for info in found if info.type == fs.FileType.Directory]
-            for path in (*sorted(inner, key=len, reverse=True), self.path(uri)):  # S3 servers refuse folders that hold others
+            for path in (
+                *sorted(inner, key=len, reverse=True),
+                self.path(uri),
+            ):  # S3 servers refuse folders that hold others
                 with suppress(FileNotFoundError):
                     self.filesystem.delete_dir(path)
 
 
-def _remove_empty_folder(path: str) -> None:
+def _remove_empty_folder(path: Path) -> None:
     try:
-        os.rmdir(path)
+        path.rmdir()
     except OSError:  # others still have files there
         return
 
@@ -129,7 +132,9 @@ def translated(uri: str) -> Iterator[None]:
     except FileNotFoundError as error:
         raise DamagedError("A file that should be there is missing. Look before you write again.", uri=uri) from error
     except PermissionError as error:
-        raise InvalidRequestError("Access is denied. Check the credentials' rights on this location.", uri=uri) from error
+        raise InvalidRequestError(
+            "Access is denied. Check the credentials' rights on this location.", uri=uri
+        ) from error
     except OSError as error:
         if "ACCESS_DENIED" in str(error) or "AccessDenied" in str(error):
             raise InvalidRequestError("Access is denied. Check the credentials' rights.", uri=uri) from error
@@ -181,4 +186,4 @@ def local_uri(path: str) -> str:
         >>> local_uri("/data/lake house")
         'file:///data/lake house'
     """
-    return path if "://" in path else f"file://{os.path.abspath(path)}"
+    return path if "://" in path else f"file://{Path(path).absolute()}"

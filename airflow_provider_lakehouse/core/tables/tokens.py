@@ -7,10 +7,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DamagedError
-from airflow_provider_lakehouse.core.tables.base import CommitResult, WriteToken
+from airflow_provider_lakehouse.core.tables.base import CommitResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from airflow_provider_lakehouse.core.tables.base import WriteToken
 
 TOKEN_PREFIX: Final = "lakehouse.token."
 """Properties that start with it are the provider's own; the rest of the name is `WriteToken.key`."""

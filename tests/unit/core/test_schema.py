@@ -46,7 +46,9 @@ def test_lossless_changes_are_planned_in_order() -> None:
 
 def test_changes_that_lose_data_are_refused_with_the_reason() -> None:
     wanted = Schema.of(
-        Column("id", "string", nullable=False), Column("name", "string", nullable=False), Column("x", "int", nullable=False)
+        Column("id", "string", nullable=False),
+        Column("name", "string", nullable=False),
+        Column("x", "int", nullable=False),
     )
     plan = plan_schema(BASE, wanted)
     assert not plan.changes

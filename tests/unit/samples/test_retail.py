@@ -346,7 +346,16 @@ class TestMedallion:
         assert medallion(keys) == []
 
     def test_money_is_decimal_and_counts_are_integers(self, medallion: Query) -> None:
-        kinds = {"BIGINT", "INTEGER", "VARCHAR", "DATE", "TIMESTAMP WITH TIME ZONE", "DECIMAL(10,2)", "DECIMAL(18,2)", "BOOLEAN"}
+        kinds = {
+            "BIGINT",
+            "INTEGER",
+            "VARCHAR",
+            "DATE",
+            "TIMESTAMP WITH TIME ZONE",
+            "DECIMAL(10,2)",
+            "DECIMAL(18,2)",
+            "BOOLEAN",
+        }
 
         for file in SQL.glob("*.sql"):
             assert {kind for _, kind, *_ in medallion(f"DESCRIBE {table(file.stem)}")} <= kinds, file
@@ -378,5 +387,5 @@ class TestCommand:
         module = "airflow_provider_lakehouse.samples.retail"
         code = f"import sys, {module}; print({{'duckdb', 'pandas', 'pyarrow'}} & {{*sys.modules}})"
 
-        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+        loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
         assert loaded.stdout == "set()\n"

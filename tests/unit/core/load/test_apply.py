@@ -47,7 +47,7 @@ MODES: list[Mode] = [
 
 
 def batch(*ids: int, v: str = "x") -> pa.Table:
-    days = pa.array([id % 3 for id in ids], pa.int32()).cast(pa.date32())
+    days = pa.array([number % 3 for number in ids], pa.int32()).cast(pa.date32())
     return pa.table({"id": pa.array(ids, pa.int64()), "day": days, "v": pa.array([v] * len(ids), pa.string())})
 
 

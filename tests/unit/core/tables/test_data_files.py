@@ -28,7 +28,10 @@ SCHEMA = pa.schema([pa.field("n", pa.int64(), nullable=False), pa.field("p", pa.
 
 
 def rows(count: int, partitions: int = 1, batch: int = 1000) -> pa.RecordBatchReader:
-    table = pa.table({"n": pa.array(range(count), SCHEMA.field("n").type), "p": [f"p{i % partitions}" for i in range(count)]}, schema=SCHEMA)
+    table = pa.table(
+        {"n": pa.array(range(count), SCHEMA.field("n").type), "p": [f"p{i % partitions}" for i in range(count)]},
+        schema=SCHEMA,
+    )
     return table.to_reader(max_chunksize=batch)
 
 
@@ -76,7 +79,10 @@ def test_null_and_date_partitions_are_kept_apart_in_order(tmp_path: Path) -> Non
     days = [None, *(date(2026, 1, 1) + timedelta(days=i) for i in range(50))]
     table = pa.table({"n": range(len(days)), "p": ["x"] * len(days), "d": days})
     files = write(
-        table.to_reader(), tmp_path, partition_by=lambda b: [b.column("d")], sort_order=(SortField("n", descending=True),)
+        table.to_reader(),
+        tmp_path,
+        partition_by=lambda b: [b.column("d")],
+        sort_order=(SortField("n", descending=True),),
     )
     assert [file.partition for file in files] == [(day,) for day in days]
 
@@ -126,9 +132,7 @@ def listed(file: WrittenFile, **options: Any) -> DataFile:
 
 def test_reading_applies_renames_missing_columns_constants_removed_rows_and_types(tmp_path: Path) -> None:
     (file,) = write(rows(10), tmp_path)
-    schema = Schema.of(
-        Column("number", "long"), Column("p", "string"), Column("new", "date"), Column("day", "date")
-    )
+    schema = Schema.of(Column("number", "long"), Column("p", "string"), Column("new", "date"), Column("day", "date"))
     data = listed(
         file,
         renames={"number": "n"},

@@ -1,4 +1,4 @@
-"""Branches and tags of Delta tables: kept beside the log, published in one commit, refused when main moved in conflict."""
+"""Branches and tags of Delta tables: kept beside the log, published in one commit, refused when main moved."""
 
 from __future__ import annotations
 

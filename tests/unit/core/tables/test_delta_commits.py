@@ -227,8 +227,8 @@ def test_nanoseconds_that_microseconds_cannot_hold_are_refused(tmp_path: Path) -
     table.create(TableSpec(replace(NUMBERS, columns=(Column("at", "timestamptz"),))))
     exact = pa.table({"at": pa.array([1_000], pa.timestamp("ns", "UTC"))})
     table.commit(Change(rows=exact.to_reader()), token=WriteToken("p", "a"))
+    rows = pa.table({"at": pa.array([1_001], pa.timestamp("ns", "UTC"))})
     with pytest.raises(DataRejectedError):
-        rows = pa.table({"at": pa.array([1_001], pa.timestamp("ns", "UTC"))})
         table.commit(Change(rows=rows.to_reader()), token=WriteToken("p", "b"))
 
 

@@ -32,16 +32,17 @@ from .delta_tables import (
 )
 
 WIDE = Schema.of(
-    Column("id", "long", nullable=False), Column("day", "date"), Column("at", "timestamptz"), Column("local", "timestamp"),
-    Column("amount", "decimal(38,10)"), Column("note", "string"), Column("flag", "boolean"), Column("raw", "binary"),
+    Column("id", "long", nullable=False), Column("day", "date"), Column("at", "timestamptz"),
+    Column("local", "timestamp"), Column("amount", "decimal(38,10)"), Column("note", "string"), Column("flag", "boolean"), Column("raw", "binary"),
     Column("many", "list<long>"), Column("one", "struct<a:int,b:string>"), Column("pairs", "map<string,long>"),
     Column("x", "double"), Column("f", "float"), Column("i", "int"),
     identifier=("id",),
 )  # fmt: skip
+LOCAL = datetime(2026, 3, 29, 2, 30, 0, 1)  # noqa: DTZ001
 ROW: dict[str, Any] = {
     "id": 1, "day": date(1815, 6, 18), "at": datetime(1969, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC),
-    "local": datetime(2026, 3, 29, 2, 30, 0, 1), "amount": Decimal("-1234567890123456789012345678.0123456789"), "note": "é" * 50,
-    "flag": True, "raw": b"\x00\xff", "many": [1, None], "one": {"a": 1, "b": None}, "pairs": [("k", 1)], "x": -0.5, "f": 1.5, "i": 7,
+    "local": LOCAL, "amount": Decimal("-1234567890123456789012345678.0123456789"), "note": "é" * 50, "flag": True,
+    "raw": b"\x00\xff", "many": [1, None], "one": {"a": 1, "b": None}, "pairs": [("k", 1)], "x": -0.5, "f": 1.5, "i": 7,
 }  # fmt: skip
 
 
@@ -138,12 +139,12 @@ def test_a_column_that_we_added_is_null_in_older_files_for_delta_rs(tmp_path: Pa
     table.create(TableSpec(NUMBERS))
     add(table, 1, batch="a")
     more = Column("at", "timestamp", comment="Local")
-    rows = pa.table({"n": [2], "s": ["x"], "at": pa.array([datetime(2026, 1, 1)], pa.timestamp("us"))})
+    rows = pa.table({"n": [2], "s": ["x"], "at": pa.array([LOCAL], pa.timestamp("us"))})
     change = Change(rows=rows.to_reader(), schema_changes=(SchemaChange("add", more),))
     table.commit(change, token=WriteToken("p", "b"))
     assert "timestampNtz" in (DeltaTable(folder(tmp_path)).protocol().reader_features or [])
     found = pa.table(DeltaTable(folder(tmp_path)).scan(columns=["n", "at"]).read_all()).sort_by("n").to_pylist()
-    assert found == [{"n": 1, "at": None}, {"n": 2, "at": datetime(2026, 1, 1)}]
+    assert found == [{"n": 1, "at": None}, {"n": 2, "at": LOCAL}]
 
 
 def test_mapped_columns_are_read_by_their_names(tmp_path: Path) -> None:

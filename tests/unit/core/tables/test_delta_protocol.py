@@ -1,4 +1,4 @@
-"""What a Delta table may ask of its readers and writers here; everything else is refused by name, before anything is written."""
+"""What a Delta table may ask of its readers and writers here; all else is refused by name, and nothing is written."""
 
 from __future__ import annotations
 

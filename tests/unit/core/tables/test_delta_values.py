@@ -27,14 +27,17 @@ from airflow_provider_lakehouse.core.tables.filters import Comparison
 if TYPE_CHECKING:
     from pathlib import Path
 
+LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001
+FINE = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
+
 
 @pytest.mark.parametrize(
     ("value", "kind"),
     [
-        (True, "boolean"), (-5, "int"), (2**62, "long"), (1e300, "double"), (float("inf"), "double"), (5e-324, "double"),
-        (Decimal("-1.10"), "decimal(10,2)"), (Decimal("1E+3"), "decimal(10,0)"), (date(1, 1, 1), "date"), ("a=b/ç%20", "string"),
-        (datetime(9999, 12, 31, 23, 59, 59, 999_999), "timestamp"), (datetime(1969, 12, 31, 23, 59, tzinfo=UTC), "timestamptz"),
-        (None, "long"),
+        (True, "boolean"), (-5, "int"), (2**62, "long"), (1e300, "double"), (float("inf"), "double"),
+        (5e-324, "double"), (Decimal("-1.10"), "decimal(10,2)"), (Decimal("1E+3"), "decimal(10,0)"), (None, "long"),
+        (date(1, 1, 1), "date"), ("a=b/ç%20", "string"), (LAST, "timestamp"),
+        (datetime(1969, 12, 31, 23, 59, tzinfo=UTC), "timestamptz"),
     ],
 )  # fmt: skip
 def test_a_partition_value_is_read_back_as_it_was_written(value: Any, kind: str) -> None:
@@ -88,15 +91,13 @@ def test_a_maximum_that_could_hide_not_a_number_is_left_out(tmp_path: Path) -> N
 
 
 def test_instants_are_cut_to_milliseconds_so_that_no_row_is_outside(tmp_path: Path) -> None:
-    at = datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)
-    found = statistics(tmp_path, pa.table({"at": pa.array([at], pa.timestamp("us", "UTC"))}))
+    found = statistics(tmp_path, pa.table({"at": pa.array([FINE], pa.timestamp("us", "UTC"))}))
     assert found["minValues"] == {"at": "2026-01-01T00:00:00.123Z"}
     assert found["maxValues"] == {"at": "2026-01-01T00:00:00.124Z"}
 
 
 def test_the_last_instant_has_no_maximum_rather_than_a_wrong_one(tmp_path: Path) -> None:
-    last = datetime(9999, 12, 31, 23, 59, 59, 999_999)
-    assert statistics(tmp_path, pa.table({"at": pa.array([last], pa.timestamp("us"))}))["maxValues"] == {}
+    assert statistics(tmp_path, pa.table({"at": pa.array([LAST], pa.timestamp("us"))}))["maxValues"] == {}
 
 
 def test_only_as_many_columns_are_indexed_as_the_table_asks_for(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_cut_text_is_not_below_the_text(text: str, characters: int) -> None:
 @pytest.mark.parametrize(
     ("kind", "lower", "upper", "value"),
     [
-        ("timestamptz", "2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123Z", datetime(2026, 1, 1, 0, 0, 0, 123_456, tzinfo=UTC)),
+        ("timestamptz", "2026-01-01T00:00:00.123Z", "2026-01-01T00:00:00.123Z", FINE),
         ("double", 1.0, 2.0, float("inf")),
         ("decimal(38,2)", 0.1, 0.1, Decimal("999999999999999999.99")),
         ("long", None, None, 7),

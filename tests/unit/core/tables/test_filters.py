@@ -26,9 +26,7 @@ _comparisons = st.one_of(
 @given(st.lists(_values, min_size=1), _comparisons)
 def test_no_file_that_holds_a_wanted_row_is_skipped(values: list[int | None], comparison: Comparison) -> None:
     there = [value for value in values if value is not None]
-    bounds = Bounds(
-        min(there, default=None), max(there, default=None), nulls=values.count(None), rows=len(values)
-    )
+    bounds = Bounds(min(there, default=None), max(there, default=None), nulls=values.count(None), rows=len(values))
     expression = arrow_expression((comparison,))
     assert expression is not None
     wanted = pa.table({"n": pa.array(values, pa.int64())}).filter(expression).num_rows

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
-from airflow_provider_lakehouse.core.tables.memory import MemoryTable, open_catalog
+from airflow_provider_lakehouse.core.tables.memory import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import PartitionField, SortField, TableSpec, apply_spec, plan_spec
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.tables.memory import MemoryTable
 
 SCHEMA = Schema.of(Column("at", "timestamptz"), Column("user (id)", "long"), Column("tags", "list<string>"))
 
