@@ -37,46 +37,46 @@ class SourceSpecification:
         """Open another source, that has no rows."""
         raise NotImplementedError
 
-    def test_it_is_a_source(self, tmp_path: Path):
+    def test_it_is_a_source(self, tmp_path: Path) -> None:
         assert isinstance(self.filled(tmp_path), Source)
 
-    def test_opening_a_source_does_not_read_it(self, tmp_path: Path):
+    def test_opening_a_source_does_not_read_it(self, tmp_path: Path) -> None:
         assert "://" in self.filled(tmp_path).identity
 
-    def test_a_plan_travels_as_json(self, tmp_path: Path):
+    def test_a_plan_travels_as_json(self, tmp_path: Path) -> None:
         plan = self.filled(tmp_path).plan(position=None, now=NOW)
         again = ExtractPlan.from_json(json.loads(json.dumps(plan.to_json())))
         assert (again, again.fingerprint) == (plan, plan.fingerprint)
         assert (plan.source, plan.planned_at) == (self.filled(tmp_path).identity, NOW)
 
-    def test_the_same_slices_have_the_same_fingerprint_whenever_they_are_planned(self, tmp_path: Path):
+    def test_the_same_slices_have_the_same_fingerprint_whenever_they_are_planned(self, tmp_path: Path) -> None:
         source = self.filled(tmp_path)
         plans = [source.plan(position=None, now=NOW + timedelta(days=day)) for day in (0, 1)]
         assert plans[0].fingerprint == plans[1].fingerprint
 
-    def test_the_same_plan_gives_the_same_rows(self, tmp_path: Path):
+    def test_the_same_plan_gives_the_same_rows(self, tmp_path: Path) -> None:
         plan = self.filled(tmp_path).plan(position=None, now=NOW)
         again = ExtractPlan.from_json(json.loads(json.dumps(plan.to_json())))
         rows = _read(self.filled(tmp_path), plan)
         assert len(rows) > 1
         assert rows == _read(self.filled(tmp_path), again)
 
-    def test_rows_end_with_where_they_came_from(self, tmp_path: Path):
+    def test_rows_end_with_where_they_came_from(self, tmp_path: Path) -> None:
         source = self.filled(tmp_path)
         with source.read(source.plan(position=None, now=NOW), rejects=Rejects()) as reader:
             assert reader.schema.names[-2:] == [SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN]
             assert all(reader.read_all().column(SOURCE_FILE_COLUMN).is_valid().to_pylist())
 
-    def test_a_plan_of_another_source_is_refused(self, tmp_path: Path):
+    def test_a_plan_of_another_source_is_refused(self, tmp_path: Path) -> None:
         plan = self.empty(tmp_path).plan(position=None, now=NOW)
         with pytest.raises(InvalidRequestError):
             _read(self.filled(tmp_path), plan)
 
-    def test_an_empty_source_can_be_planned_and_read(self, tmp_path: Path):
+    def test_an_empty_source_can_be_planned_and_read(self, tmp_path: Path) -> None:
         source = self.empty(tmp_path)
         assert _read(source, source.plan(position=None, now=NOW)) == []
 
-    def test_a_read_that_is_given_up_can_be_started_again(self, tmp_path: Path):
+    def test_a_read_that_is_given_up_can_be_started_again(self, tmp_path: Path) -> None:
         source = self.filled(tmp_path)
         plan = source.plan(position=None, now=NOW)
         with source.read(plan, rejects=Rejects()):

@@ -197,9 +197,13 @@ class _Wait:
         self._failures += 1
         self._trigger.log.warning("Look %d at %s failed: %s", self._failures, self._trigger.table, error)
 
-    async def over(self) -> None:
+    @property
+    def seconds(self) -> float:
         interval = self._trigger.poll_interval_seconds
-        await asyncio.sleep(max(interval, min(interval * 2 ** min(self._failures, 30), MAX_WAIT_SECONDS)))
+        return max(interval, min(interval * 2 ** min(self._failures, 30), MAX_WAIT_SECONDS))
+
+    async def over(self) -> None:
+        await asyncio.sleep(self.seconds)
 
 
 async def _open(lakehouse_conn_id: str, table: str) -> Table:

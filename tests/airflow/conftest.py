@@ -149,9 +149,9 @@ def rows() -> Callable[..., list[dict[str, Any]]]:
 def run_dag(database: Path) -> Iterator[Callable[..., Any]]:
     """Run a DAG that a test defines, as `airflow dags test` does; it has to be serialized first."""
     from airflow.models.dagbundle import DagBundleModel
-    from airflow.models.serialized_dag import LazyDeserializedDAG, SerializedDagModel
+    from airflow.models.serialized_dag import SerializedDagModel
     from airflow.sdk.lineage import get_hook_lineage_collector
-    from airflow.serialization.serialized_objects import SerializedDAG
+    from airflow.serialization.serialized_objects import LazyDeserializedDAG, SerializedDAG
     from airflow.utils.session import create_session
 
     def run(dag: Any, **options: Any) -> Any:

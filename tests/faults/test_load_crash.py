@@ -194,3 +194,17 @@ def test_refused_rows_reach_the_quarantine_once_wherever_a_load_dies(tmp_path: P
         return contents(opened(format_, root)), contents(refused), len(list(root.rglob("*.parquet")))
 
     assert crash_sweep(prepare=prepare, act=act, observe=observe)
+
+
+@pytest.mark.parametrize("name", MODES)
+def test_every_format_ends_with_the_same_rows(tmp_path: Path, name: str) -> None:
+    mode = mode_from_json(MODES[name])
+    found = []
+    for format_ in FORMATS:
+        root = tmp_path / format_
+        root.mkdir()
+        load(created(format_, root, mode), mode, first(), "first")
+        load(opened(format_, root), mode, second(), "second")
+        found.append(contents(opened(format_, root)))
+
+    assert found[0] == found[1] == found[2]

@@ -346,7 +346,8 @@ def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """
     import pyarrow as pa
 
-    missing = [name for name in schema.names if name not in batch.schema.names]
+    has = set(batch.schema.names)
+    missing = [name for name in schema.names if name not in has]
     if missing:
         raise InvalidRequestError("Rows lack columns of the table. Add them.", missing=tuple(missing[:20]))
     chosen = batch.select(schema.names)
@@ -366,7 +367,8 @@ def conformed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
 
 
 def _has_nulls(batch: pa.RecordBatch, schema: pa.Schema) -> tuple[str, ...]:
-    return tuple(f.name for f in schema if not f.nullable and batch.column(f.name).null_count)
+    pairs = zip(schema, batch.columns, strict=True)
+    return tuple(field.name for field, column in pairs if not field.nullable and column.null_count)
 
 
 def _differing(have: pa.Schema, want: pa.Schema) -> tuple[str, ...]:

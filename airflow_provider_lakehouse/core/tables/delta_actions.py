@@ -150,6 +150,12 @@ class CommitNote:
         return [{"commitInfo": info}, *transactions]
 
 
+def note_of(commit: Commit | None, token: WriteToken) -> Action | None:
+    """Return what a commit notes about a write; None where it is not the one that made it."""
+    note: Action | None = commit.info.get(NOTE, {}).get("writes", {}).get(token.key) if commit else None
+    return note if note is not None and note["batch"] == token.batch else None
+
+
 def recorded(commit: Commit | None, token: WriteToken, *, version: int, otherwise: datetime) -> CommitResult:
     """Return what a token wrote, as the commit says; counts are None where the log no longer has it.
 
@@ -159,9 +165,9 @@ def recorded(commit: Commit | None, token: WriteToken, *, version: int, otherwis
         version: Where it was found.
         otherwise: When it was committed, where the commit does not say.
     """
-    note = commit.info.get(NOTE, {}).get("writes", {}).get(token.key) if commit else None
+    note = note_of(commit, token)
     counts = UNKNOWN
-    if note is not None and note["batch"] == token.batch:
+    if note is not None:
         counts = Counts(**{name: note[name] for name in _COUNTS})
     at = commit.committed_at if commit is not None and commit.committed_at else otherwise
     return counts.result(token, version=version, committed_at=at, replayed=True)

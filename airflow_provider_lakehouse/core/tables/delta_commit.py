@@ -24,6 +24,7 @@ from airflow_provider_lakehouse.core.tables.delta_actions import (
     Write,
     addition,
     application,
+    note_of,
     now_ms,
     place,
     recorded,
@@ -232,9 +233,10 @@ class Committer:
     def clear(self, token: WriteToken, commit: Commit | None) -> None:
         """Remove what attempts at a committed write have left behind.
 
-        Nothing is removed where the log no longer tells which files belong to the write.
+        Nothing is removed where the log no longer tells which files belong to the write, or only that a higher batch of
+        an ordered pipeline was written.
         """
-        if commit is None:
+        if commit is None or note_of(commit, token) is None:
             return
         location = self._log.location
         keep = {file_uri(action["path"], location) for action in commit.all("add")}

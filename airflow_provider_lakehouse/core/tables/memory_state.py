@@ -83,8 +83,9 @@ def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return rows with every column of a schema, null where they lack it."""
     import pyarrow as pa
 
+    has = set(rows.column_names)
     for field_ in schema:
-        if field_.name not in rows.column_names:
+        if field_.name not in has:
             rows = rows.append_column(field_.name, pa.nulls(rows.num_rows, field_.type))
     return rows.select(schema.names).cast(pa.schema([f.with_nullable(True) for f in schema]))
 

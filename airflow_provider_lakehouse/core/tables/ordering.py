@@ -52,7 +52,8 @@ def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...])
         connection.register("rows_in", reader)
         try:
             ordered = connection.sql(f"SELECT * FROM rows_in ORDER BY {', '.join(keys)}")
-            for batch in ordered.to_arrow_reader(_BATCH_ROWS):
+            read = getattr(ordered, "to_arrow_reader", None) or ordered.fetch_arrow_reader  # DuckDB 2 and 1
+            for batch in read(_BATCH_ROWS):
                 yield batch.cast(first.schema)
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise UnavailableError(

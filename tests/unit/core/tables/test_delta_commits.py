@@ -92,6 +92,14 @@ def test_no_append_of_racing_processes_is_lost_or_doubled(tmp_path: Path, table:
     assert data_files(tmp_path) == len(expected)
 
 
+def test_a_lower_batch_that_is_run_again_leaves_its_rows_alone(tmp_path: Path, table: DeltaLakeTable) -> None:
+    for batch in (1, 2):
+        add(table, batch, batch=batch)
+    add(table, 1, batch=1)
+    assert held(table) == [1, 2]
+    assert data_files(tmp_path) == 2
+
+
 def test_a_commit_that_delta_rs_wins_is_made_after_it(tmp_path: Path, table: DeltaLakeTable) -> None:
     def theirs() -> None:
         write_deltalake(folder(tmp_path), pa.table({"n": [1], "s": ["theirs"]}), mode="append")
