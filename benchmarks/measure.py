@@ -54,6 +54,7 @@ def run_step(area: str, contender: str, step: str, job: Job) -> tuple[Any, float
         StepFailedError: It ended with an error; the message is the end of what it said.
     """
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"} | _ENVIRONMENT
+    environment["AIRFLOW_HOME"] = str(job.inputs / "airflow")
     command = [sys.executable, "-m", "benchmarks.child", area, contender, step, job.to_json()]
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         start = time.perf_counter()

@@ -161,7 +161,7 @@ class S3Server(LoopbackServer):
             sidecar.mkdir(exist_ok=True)
             metadata = ["--sidecar", sidecar]
         address = f"{LOOPBACK}:{self.port}"
-        options = ["--port", address, "--region", self.region, "--health", self._health_path, "--keep-alive", "--quiet"]
+        options = ["--port", address, "--region", self.region, "--health", self._health_path, "--quiet"]
         return Command(
             [find_program(), *options, "posix", *metadata, self.data],
             env={"ROOT_ACCESS_KEY_ID": self.access_key, "ROOT_SECRET_ACCESS_KEY": self.secret_key},

@@ -9,7 +9,6 @@ import sys
 import threading
 import uuid
 from contextlib import closing, suppress
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -32,15 +31,12 @@ from airflow_provider_lakehouse.testing.table_spec import (
     positions_of,
     token,
 )
-from tests.services.fixtures import run
-from tests.services.s3_server import S3Server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.tables.base import Catalog, Probe, Table
-    from tests.services.process import Command
+    from tests.services.s3_server import S3Server
 
 WRITERS = 4
 BATCHES = 8
@@ -55,19 +51,6 @@ def settings(server: S3Server, warehouse: str, *, endpoint: str = "") -> Catalog
         "s3.path-style-access": "true",
     }
     return CatalogSettings("delta", warehouse, properties=properties)
-
-
-class ClosingServer(S3Server):
-    """Closes every connection: with its keep-alive versitygw refuses about one in a hundred of Arrow's requests."""
-
-    def _command(self) -> Command:
-        command = super()._command()
-        return replace(command, argv=[argument for argument in command.argv if argument != "--keep-alive"])
-
-
-@pytest.fixture(scope="module")
-def s3_server() -> Iterator[S3Server]:
-    yield from run(ClosingServer())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import itertools
 import uuid
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -138,8 +138,8 @@ def _write_as_it_comes(rows: pa.RecordBatchReader, sink: _Sink, partition_by: Pa
         for batch in rows:
             sink.add((), batch)
         return
-    late = in_order(_routed(rows, sink, partition_by), order=())
-    _write_sequence(late, sink)
+    with closing(in_order(_routed(rows, sink, partition_by), order=())) as late:
+        _write_sequence(late, sink)
 
 
 def _routed(rows: pa.RecordBatchReader, sink: _Sink, partition_by: Partitioner) -> Iterator[pa.RecordBatch]:
@@ -158,7 +158,8 @@ def _write_in_order(
     rows: pa.RecordBatchReader, sink: _Sink, partition_by: Partitioner | None, order: tuple[SortField, ...]
 ) -> None:
     keyed = (_with_keys(batch, partition_by(batch) if partition_by else ()) for batch in rows)
-    _write_sequence(in_order(keyed, order=order), sink)
+    with closing(in_order(keyed, order=order)) as ordered:
+        _write_sequence(ordered, sink)
 
 
 def _write_sequence(batches: Iterator[pa.RecordBatch], sink: _Sink) -> None:

@@ -8,7 +8,7 @@ import uuid
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from airflow_provider_lakehouse.core.errors import (
     InvalidRequestError,
@@ -22,7 +22,7 @@ from airflow_provider_lakehouse.core.tables.base import no_probe
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, S3Config
 
     from airflow_provider_lakehouse.core.tables.base import Probe
 
@@ -82,7 +82,7 @@ class TableFolder:
         plain = arguments.pop("allow_http") == "true"
         return S3Store.from_url(
             self.location,
-            config=arguments,
+            config=cast("S3Config", arguments),
             client_options={"allow_http": plain},
             retry_config={"max_retries": retries},
         )

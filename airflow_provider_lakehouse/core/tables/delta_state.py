@@ -219,7 +219,10 @@ class TableState:
     def _bounds(self, actions: pa.Table, name: str, rows: list[int | None]) -> list[Bounds]:
         kind = self.metadata.schema.by_name[name].type
         sides = [_member(actions, side, name) for side in ("min", "max", "null_count")]
-        return [bounds_of(*values, kind) for values in zip(*sides, rows, strict=True)]
+        return [
+            bounds_of(lower, upper, nulls, count, kind)
+            for lower, upper, nulls, count in zip(*sides, rows, strict=True)
+        ]
 
     def _known(self, actions: pa.Table) -> list[frozenset[str]]:
         """Return for each file the columns whose nulls its statistics count."""

@@ -132,7 +132,8 @@ def statistics_json(
     lower: dict[str, Any] = {}
     upper: dict[str, Any] = {}
     nulls: dict[str, Any] = {}
-    chosen = (leaf for leaf in _leaves(schema) if leaf[1] is not None and (not named or leaf[1][0] in named))
+    leaves = ((place, path) for place, path in _leaves(schema) if path is not None)
+    chosen = (leaf for leaf in leaves if not named or leaf[1][0] in named)
     for place, path in islice(chosen, None if named or indexed < 0 else indexed):
         least, most, missing = _column_statistics(footer, place)
         _put(lower, path, _stored_lower(least))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_lakehouse.core.errors import UnavailableError, UnsupportedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from types import ModuleType
 
     import duckdb
@@ -22,7 +22,7 @@ _BATCH_ROWS: Final = 65_536
 _PARTITION_PREFIX: Final = "__partition_"
 
 
-def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...]) -> Iterator[pa.RecordBatch]:
+def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...]) -> Generator[pa.RecordBatch]:
     """Yield all rows by partition values first, then by `order`.
 
     Args:

@@ -174,6 +174,7 @@ def s3_arguments(properties: Mapping[str, str]) -> dict[str, Any]:
         "region": properties.get("s3.region"),
         "endpoint_override": endpoint or None,
         "scheme": "http" if endpoint.startswith("http://") else None,
+        "allow_delayed_open": True,
         "force_virtual_addressing": properties.get("s3.path-style-access", "true").lower() not in _TRUE or None,
     }
     return {name: value for name, value in arguments.items() if value is not None}

@@ -34,8 +34,8 @@ from .delta_tables import (
 WIDE = Schema.of(
     Column("id", "long", nullable=False), Column("day", "date"), Column("at", "timestamptz"),
     Column("local", "timestamp"), Column("amount", "decimal(38,10)"), Column("note", "string"), Column("flag", "boolean"),
-    Column("raw", "binary"), Column("many", "list<long>"), Column("one", "struct<a:int,b:string>"), Column("pairs", "map<string,long>"),
-    Column("x", "double"), Column("f", "float"), Column("i", "int"),
+    Column("raw", "binary"), Column("many", "list<long>"), Column("one", "struct<a:int,b:string>"),
+    Column("pairs", "map<string,long>"), Column("x", "double"), Column("f", "float"), Column("i", "int"),
     identifier=("id",),
 )  # fmt: skip
 LOCAL = datetime(2026, 3, 29, 2, 30, 0, 1)  # noqa: DTZ001
