@@ -141,7 +141,10 @@ def land(root: Path, *, since: date = FIRST_DAY, until: date = END, bad_file: bo
             f"The broken delivery is of {BROKEN_DAY}. Choose days around it.", since=str(since), until=str(until)
         )
     with _connect(since, until) as connection:
-        return (*_land_days(connection, root, since, until, bad_file=bad_file), *_land_extracts(connection, root, since, until))
+        return (
+            *_land_days(connection, root, since, until, bad_file=bad_file),
+            *_land_extracts(connection, root, since, until),
+        )
 
 
 def expected_totals(*, since: date = FIRST_DAY, until: date = END) -> ExpectedTotals:

@@ -200,7 +200,7 @@ class _Wait:
     @property
     def seconds(self) -> float:
         interval = self._trigger.poll_interval_seconds
-        return max(interval, min(interval * 2 ** min(self._failures, 30), MAX_WAIT_SECONDS))
+        return float(max(interval, min(interval * 2 ** min(self._failures, 30), MAX_WAIT_SECONDS)))
 
     async def over(self) -> None:
         await asyncio.sleep(self.seconds)

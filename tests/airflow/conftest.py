@@ -110,9 +110,9 @@ def context() -> Callable[..., dict[str, Any]]:
 @pytest.fixture
 def table(warehouse: str) -> Callable[..., Any]:
     """Create a table of the default connection with rows in it."""
+    from airflow_provider_lakehouse.bridge.specs import read_schema
     from airflow_provider_lakehouse.core.tables.base import Change, WriteToken
     from airflow_provider_lakehouse.core.tables.spec import TableSpec
-    from airflow_provider_lakehouse.bridge.specs import read_schema
     from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 
     def create(name: str, columns: dict[str, str], *rows: tuple[Any, ...]) -> Any:

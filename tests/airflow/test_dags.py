@@ -25,7 +25,9 @@ def states(run: Any) -> dict[str, str]:
     return {ti.task_id: str(ti.state) for ti in run.get_task_instances()}
 
 
-def test_files_become_a_published_table(warehouse: str, tmp_path: Path, run_dag: Callable[..., Any], rows: Rows) -> None:
+def test_files_become_a_published_table(
+    warehouse: str, tmp_path: Path, run_dag: Callable[..., Any], rows: Rows
+) -> None:
     (tmp_path / "a.csv").write_text("id,amount\n1,10\n2,-5\n3,7\n")
     with DAG("journey", start_date=START, schedule=None) as dag:
         ingest = LakehouseIngestFilesOperator(
@@ -74,7 +76,12 @@ def test_a_wait_that_is_over_in_the_triggerer_goes_on(warehouse: str, table: Any
     found = table("bronze.later", {"id": "long"}, (1,))
     with DAG("waiting", start_date=START, schedule=None) as dag:
         LakehouseTableSensor(
-            task_id="wait", table="bronze.later", since_version=-1, max_age_seconds=3600, deferrable=True, poke_interval=0
+            task_id="wait",
+            table="bronze.later",
+            since_version=-1,
+            max_age_seconds=3600,
+            deferrable=True,
+            poke_interval=0,
         )
     assert states(run_dag(dag)) == {"wait": "success"}
     assert found.exists()
@@ -84,7 +91,10 @@ def test_rejected_data_fails_the_task_without_retries(warehouse: str, table: Any
     table("bronze.orders", {"id": "long"}, (-1,))
     with DAG("rejecting", start_date=START, schedule=None) as dag:
         LakehouseCheckOperator(
-            task_id="check", table="bronze.orders", checks=[{"name": "id is positive", "condition": "id > 0"}], retries=3
+            task_id="check",
+            table="bronze.orders",
+            checks=[{"name": "id is positive", "condition": "id > 0"}],
+            retries=3,
         )
     (ti,) = run_dag(dag).get_task_instances()
     assert (str(ti.state), ti.try_number) == ("failed", 1)

@@ -87,7 +87,9 @@ class TestIngestFiles:
 
     def test_it_loads_every_file_once(self, warehouse: str, landing: Path, context: Contexts, rows: Rows) -> None:
         results = [self.ingest(landing).execute(context(run_id=run)) for run in ("run-1", "run-1", "run-2")]
-        assert [(r["files_loaded"], r["rows_inserted"], r["rows_rejected"]) for r in results] == [(2, 2, 1)] + [(0, 0, 0)] * 2
+        assert [(r["files_loaded"], r["rows_inserted"], r["rows_rejected"]) for r in results] == [(2, 2, 1)] + [
+            (0, 0, 0)
+        ] * 2
         assert [(r["id"], r["amount"]) for r in rows(LakehouseHook().table("bronze.orders"))] == [(1, 10), (3, 30)]
 
     def test_refused_rows_are_in_quarantine(self, warehouse: str, landing: Path, context: Contexts, rows: Rows) -> None:
@@ -166,7 +168,9 @@ class TestQuery:
 
     def test_staging_again_after_publication_writes_nothing(self, context: Contexts, rows: Rows) -> None:
         query(table="silver.orders", branch="staged").execute(context())
-        LakehousePublishOperator(task_id="publish", table="silver.orders", branch="staged").execute(context(task_id="p"))
+        LakehousePublishOperator(task_id="publish", table="silver.orders", branch="staged").execute(
+            context(task_id="p")
+        )
         assert query(table="silver.orders", branch="staged").execute(context())["load"]["commit"]["replayed"]
         assert len(rows(LakehouseHook().table("silver.orders"))) == 2
 
@@ -217,7 +221,9 @@ class TestCheck:
         self, table: Tables, context: Contexts, rows: Rows
     ) -> None:
         found = table("bronze.orders", ORDERS)
-        staging = query(sql="SELECT 1::BIGINT AS id, $amount::BIGINT AS amount", reads=(), table="bronze.orders", branch="staged")
+        staging = query(
+            sql="SELECT 1::BIGINT AS id, $amount::BIGINT AS amount", reads=(), table="bronze.orders", branch="staged"
+        )
         for amount, fails in ((-1, True), (1, False)):
             staging.parameters = {"amount": amount}
             staging.execute(context())
@@ -229,9 +235,9 @@ class TestCheck:
 
     def test_a_branch_that_fails_can_be_kept(self, table: Tables, context: Contexts) -> None:
         found = table("bronze.orders", ORDERS)
-        query(sql="SELECT 1::BIGINT AS id, -1::BIGINT AS amount", reads=(), table="bronze.orders", branch="staged").execute(
-            context()
-        )
+        query(
+            sql="SELECT 1::BIGINT AS id, -1::BIGINT AS amount", reads=(), table="bronze.orders", branch="staged"
+        ).execute(context())
         with pytest.raises(DataRejectedError):
             self.check(branch="staged", drop_on_failure=False).execute(context())
         assert set(found.facts().branches) == {"staged"}
@@ -252,7 +258,9 @@ class TestRollback:
     @pytest.mark.parametrize(
         "to", [{}, {"version": "seven"}, {"as_of": "yesterday"}, {"as_of": "2026-01-01"}, {"version": 1, "tag": "x"}]
     )
-    def test_where_to_go_back_has_to_be_said_clearly(self, table: Tables, context: Contexts, to: dict[str, Any]) -> None:
+    def test_where_to_go_back_has_to_be_said_clearly(
+        self, table: Tables, context: Contexts, to: dict[str, Any]
+    ) -> None:
         table("bronze.orders", ORDERS, (1, 10))
         with pytest.raises(InvalidRequestError):
             LakehouseRollbackOperator(task_id="task", table="bronze.orders", **to).execute(context())

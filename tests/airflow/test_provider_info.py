@@ -45,7 +45,9 @@ def test_every_path_it_names_can_be_imported(path: str) -> None:
 @pytest.mark.parametrize(("key", "room"), ROOMS.items())
 def test_every_module_of_a_room_is_named(key: str, room: str) -> None:
     plumbing = {"__init__", "base", "table_link"}
-    modules = {f"airflow_provider_lakehouse.{room}.{f.stem}" for f in (PACKAGE / room).glob("*.py") if f.stem not in plumbing}
+    modules = {
+        f"airflow_provider_lakehouse.{room}.{f.stem}" for f in (PACKAGE / room).glob("*.py") if f.stem not in plumbing
+    }
     assert {path for one in get_provider_info()[key] for path in one["python-modules"]} == modules
 
 

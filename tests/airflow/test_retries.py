@@ -70,7 +70,9 @@ def test_an_operator_has_retries_and_the_policy_by_default() -> None:
 def test_what_the_task_or_the_dag_says_about_retries_counts() -> None:
     with DAG("dag", default_args={"retries": 7}):
         from_dag = LakehousePublishOperator(task_id="from_dag", table="a.b", branch="staged")
-        from_task = LakehousePublishOperator(task_id="from_task", table="a.b", branch="staged", retries=0, retry_policy=None)
+        from_task = LakehousePublishOperator(
+            task_id="from_task", table="a.b", branch="staged", retries=0, retry_policy=None
+        )
     assert (from_dag.retries, from_task.retries, from_task.retry_policy) == (7, 0, None)
 
 

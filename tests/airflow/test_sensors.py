@@ -35,7 +35,9 @@ def sales(table: Tables) -> Any:
 @pytest.mark.parametrize(
     "partition", [{"day": "2026-01-05"}, {"day": "2026-01-05", "store": "3"}, {"store": 3}, {"amount": "9.50"}]
 )
-def test_a_partition_is_there_when_a_row_has_its_values(sales: Any, context: Contexts, partition: dict[str, Any]) -> None:
+def test_a_partition_is_there_when_a_row_has_its_values(
+    sales: Any, context: Contexts, partition: dict[str, Any]
+) -> None:
     assert sensor(partition=partition).poke(context()).is_done
 
 
@@ -75,7 +77,13 @@ def test_everything_that_is_asked_for_has_to_hold(sales: Any, context: Contexts)
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"partition": {"shop": 1}}, {"partition": {"day": "soon"}}, {"since_version": "x"}, {"max_age_seconds": "old"}],
+    [
+        {},
+        {"partition": {"shop": 1}},
+        {"partition": {"day": "soon"}},
+        {"since_version": "x"},
+        {"max_age_seconds": "old"},
+    ],
 )
 def test_a_wait_that_cannot_end_fails_at_once(sales: Any, context: Contexts, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequestError):

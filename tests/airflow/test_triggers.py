@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from airflow.sdk import AssetWatcher, Asset
+from airflow.sdk import Asset, AssetWatcher
 from airflow.sdk.module_loading import import_string
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
@@ -49,7 +49,9 @@ def add(table: Any, value: int, **change: Any) -> int:
 
 def rewrite(table: Any) -> int:
     """Commit something that changes no rows, as compaction does."""
-    return int(table.commit(Change(properties={"touched": str(next(COUNTER))}), token=WriteToken("t", next(COUNTER))).version)
+    return int(
+        table.commit(Change(properties={"touched": str(next(COUNTER))}), token=WriteToken("t", next(COUNTER))).version
+    )
 
 
 def watch(**options: Any) -> LakehouseTableTrigger:
@@ -239,7 +241,7 @@ def first_event(**options: Any) -> dict[str, Any]:
 
     async def main() -> dict[str, Any]:
         async with asyncio.timeout(20):
-            payload: dict[str, Any] = [event.payload async for event in trigger.run()][0]
+            (payload,) = [event.payload async for event in trigger.run()]
             return payload
 
     return asyncio.run(main())

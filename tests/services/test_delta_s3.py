@@ -33,6 +33,7 @@ from airflow_provider_lakehouse.testing.table_spec import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.tables.base import Catalog, Probe, Table

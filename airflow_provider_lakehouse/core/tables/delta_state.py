@@ -220,8 +220,7 @@ class TableState:
         kind = self.metadata.schema.by_name[name].type
         sides = [_member(actions, side, name) for side in ("min", "max", "null_count")]
         return [
-            bounds_of(lower, upper, nulls, count, kind)
-            for lower, upper, nulls, count in zip(*sides, rows, strict=True)
+            bounds_of(lower, upper, nulls, count, kind) for lower, upper, nulls, count in zip(*sides, rows, strict=True)
         ]
 
     def _known(self, actions: pa.Table) -> list[frozenset[str]]:

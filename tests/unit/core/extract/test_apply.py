@@ -18,13 +18,13 @@ from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSour
 from airflow_provider_lakehouse.core.state.memory import MemoryFileLedger
 
 if TYPE_CHECKING:
-    from airflow_provider_lakehouse.core.extract.plan import FilesPlan
-    from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Rejects
     from pathlib import Path
 
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.extract.apply import FilesResult
+    from airflow_provider_lakehouse.core.extract.plan import FilesPlan
+    from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Rejects
     from airflow_provider_lakehouse.core.tables.base import WriteToken
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)

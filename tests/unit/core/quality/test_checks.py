@@ -129,6 +129,8 @@ def test_checks_that_make_no_sense_are_refused(settings: dict[str, Any]) -> None
 
 
 def test_a_check_is_read_from_settings() -> None:
-    assert check_from_json({"name": "x", "condition": "true", "columns": ["a"]}) == RowCheck("x", "true", columns=("a",))
+    assert check_from_json({"name": "x", "condition": "true", "columns": ["a"]}) == RowCheck(
+        "x", "true", columns=("a",)
+    )
     assert check_from_json({"name": "x", "query": "SELECT 1"}) == TableCheck("x", "SELECT 1")
     assert check_from_json(POSITIVE) is POSITIVE
