@@ -108,7 +108,7 @@ class TableSpec:
         InvalidRequestError: A field names no column, or a column of a type its transform cannot take.
 
     Example:
-        >>> from airflow_provider_lakehouse.core.schema import Column
+        >>> from airflow_provider_lakehouse.core.schema import Column, Schema
         >>> spec = TableSpec(Schema.of(Column("at", "timestamptz")), partitioning=("day(at)",))
         >>> spec.partitioning
         (PartitionField(column='at', transform='day', parameter=None),)

@@ -24,6 +24,7 @@ def encode_result(result: CommitResult) -> str:
 
     Example:
         >>> from datetime import datetime, timezone
+        >>> from airflow_provider_lakehouse.core.tables.base import WriteToken
         >>> at = datetime(2026, 1, 1, tzinfo=timezone.utc)
         >>> result = CommitResult(WriteToken("p", 3), version=9, committed_at=at, rows_added=5)
         >>> decode_result(encode_result(result), WriteToken("p", 2)).replayed
