@@ -141,6 +141,15 @@ class TableSpecification:
         assert table.facts().schema.names == ORDERS.names
         assert ids(table) == [1]
 
+    def test_of_many_that_create_a_table_at_once_one_does(self, tmp_path: Path) -> None:
+        def create(number: int) -> bool:
+            return self.catalog(tmp_path).table(f"sales.at_once_{number % 2}").create(TableSpec(ORDERS))
+
+        with ThreadPoolExecutor(6) as pool:
+            created = list(pool.map(create, range(6)))
+        assert sum(created) == 2
+        assert self.catalog(tmp_path).tables("sales") == ("sales.at_once_0", "sales.at_once_1")
+
     def test_a_dropped_table_is_gone_and_can_be_created_anew(self, table: Table) -> None:
         table.commit(append(1), token=token("a"))
         table.drop()

@@ -15,6 +15,7 @@ from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
 from airflow_provider_lakehouse.operators.ingest_files import LakehouseIngestFilesOperator
 from airflow_provider_lakehouse.operators.publish import LakehousePublishOperator
 from airflow_provider_lakehouse.sensors.table import LakehouseTableSensor
+from airflow_provider_lakehouse.triggers.table import LakehouseTableConditionTrigger
 
 pytestmark = pytest.mark.airflow
 START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
@@ -29,7 +30,7 @@ def test_files_become_a_published_table(
     warehouse: str, tmp_path: Path, run_dag: Callable[..., Any], rows: Rows
 ) -> None:
     (tmp_path / "a.csv").write_text("id,amount\n1,10\n2,-5\n3,7\n")
-    with DAG("journey", start_date=START, schedule=None) as dag:
+    with DAG("journey", start_date=START, schedule=None, default_args={"retries": 0}) as dag:
         ingest = LakehouseIngestFilesOperator(
             task_id="ingest", files=f"{tmp_path}/*.csv", table="bronze.orders", columns={"id": "long", "amount": "long"}
         )
@@ -49,10 +50,10 @@ def test_files_become_a_published_table(
             checks=[{"name": "amount is positive", "condition": "amount > 0", "severity": "quarantine"}],
             parameters={"batch": "{{ ti.xcom_pull('ingest')['batches'][0] }}"},
         )
-        def stage(run_id: str) -> str:
-            return "SELECT id, amount, '{{ run_id }}' AS run_id FROM bronze.orders WHERE _batch = $batch"
+        def stage(columns: str) -> str:
+            return f"SELECT {columns}, '{{{{ run_id }}}}' AS run_id FROM bronze.orders WHERE _batch = $batch"
 
-        staged = stage("{{ run_id }}")
+        staged = stage("id, amount")
         branch = "staged-{{ run_id | replace(':', '-') | replace('+', '-') }}"
         check = LakehouseCheckOperator(
             task_id="check",
@@ -71,20 +72,22 @@ def test_files_become_a_published_table(
     assert len(rows(LakehouseHook().table("quarantine.rows"))) == 1
 
 
-def test_a_wait_that_is_over_in_the_triggerer_goes_on(warehouse: str, table: Any, run_dag: Callable[..., Any]) -> None:
-    """The table appears only after the sensor has been deferred, in the callback of the deferral's own look."""
-    found = table("bronze.later", {"id": "long"}, (1,))
-    with DAG("waiting", start_date=START, schedule=None) as dag:
-        LakehouseTableSensor(
-            task_id="wait",
-            table="bronze.later",
-            since_version=-1,
-            max_age_seconds=3600,
-            deferrable=True,
-            poke_interval=0,
-        )
+def test_a_deferred_wait_goes_on_when_the_table_is_there(
+    warehouse: str, table: Any, run_dag: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rows come while the task is deferred: Airflow starts the trigger after the task has looked in vain."""
+    found = table("bronze.later", {"id": "long"})
+    look = LakehouseTableConditionTrigger.run
+
+    def run(trigger: LakehouseTableConditionTrigger) -> Any:
+        table("bronze.later", {"id": "long"}, (1,))
+        return look(trigger)
+
+    monkeypatch.setattr(LakehouseTableConditionTrigger, "run", run)
+    with DAG("waiting", start_date=START, schedule=None, default_args={"retries": 0}) as dag:
+        LakehouseTableSensor(task_id="wait", table="bronze.later", since_version=-1, deferrable=True, poke_interval=1)
     assert states(run_dag(dag)) == {"wait": "success"}
-    assert found.exists()
+    assert found.facts().rows == 1
 
 
 def test_rejected_data_fails_the_task_without_retries(warehouse: str, table: Any, run_dag: Callable[..., Any]) -> None:
@@ -109,8 +112,8 @@ def test_a_link_to_the_table_is_kept(warehouse: str, table: Any, run_dag: Callab
         LakehouseCheckOperator(
             task_id="check", table="bronze.orders", checks=[{"name": "id is positive", "condition": "id > 0"}]
         )
-    run_dag(dag)
+    run = run_dag(dag)
     with create_session() as session:
-        query = XComModel.get_many(dag_ids="linking", key="_link_LakehouseTableLink", run_id=None)
-        links = [row.value for row in session.scalars(query)]
-    assert f"{warehouse}/bronze/orders" in str(links)
+        query = XComModel.get_many(dag_ids="linking", key="_link_LakehouseTableLink", run_id=run.run_id)
+        (link,) = [row.value for row in session.scalars(query)]
+    assert f"{warehouse}/bronze/orders" in link

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, BinaryIO, Final
+import json
+from itertools import islice
+from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
 from airflow_provider_lakehouse.core.errors import UnsupportedError
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN
 from airflow_provider_lakehouse.core.sources.file_copies import CorruptFileError
-from airflow_provider_lakehouse.core.sources.file_lines import csv_records, parse_object
+from airflow_provider_lakehouse.core.sources.file_lines import BYTE_ORDER_MARK, csv_records
 from airflow_provider_lakehouse.core.sources.file_values import infer_type
 from airflow_provider_lakehouse.core.types import is_widening
 
@@ -83,31 +85,35 @@ def _first(records: Iterable[Record], rows: int) -> list[Record]:
     return [record for record, _ in zip(records, range(min(rows, SAMPLE_ROWS)), strict=False)]
 
 
-def json_columns(lines: Iterable[bytes]) -> tuple[Column, ...]:
-    """Return the fields of the objects in the lines given, in order of appearance, with the types their values have."""
-    values: dict[str, list[object]] = {}
-    for line, _ in zip(lines, range(SAMPLE_ROWS), strict=False):
-        found = parse_object(line.decode(errors="replace").strip().removeprefix("\ufeff"))
-        for name, value in found.items() if isinstance(found, dict) else ():
-            values.setdefault(name, []).append(value)
-    return tuple(
-        Column(name, _json_type([v for v in values[name] if v is not None]))
-        for name in values
-        if name and name not in RESERVED
-    )
+def json_columns(lines: Iterable[bytes], *, infers: bool) -> tuple[Column, ...]:
+    """Return the fields of the objects in the lines given, in order of appearance.
+
+    They have the types of their values, or all of them `string` where types are not to be inferred.
+    """
+    objects = [found for line in islice(lines, SAMPLE_ROWS) if isinstance(found := _parsed(line), dict)]
+    names = dict.fromkeys(name for found in objects for name in found if name and name not in RESERVED)
+    if not infers:
+        return tuple(Column(name, "string") for name in names)
+    return tuple(Column(name, _json_type([found[name] for found in objects if name in found])) for name in names)
 
 
-def _json_type(values: list[object]) -> str:
-    kinds = {bool if isinstance(v, bool) else int if isinstance(v, int) else float if isinstance(v, float) else type(v)
-             for v in values}  # fmt: skip
+def _parsed(line: bytes) -> object:
+    try:
+        return json.loads(line.decode().removeprefix(BYTE_ORDER_MARK))
+    except (ValueError, RecursionError):  # the reading says so, with the line
+        return None
+
+
+def _json_type(values: list[Any]) -> str:
+    kinds = set(map(type, values)) - {type(None)}
     if kinds == {bool}:
         return "boolean"
-    if kinds == {int} and all(isinstance(v, int) and -_MAX_LONG <= v < _MAX_LONG for v in values):
+    if kinds == {int} and all(-_MAX_LONG <= value < _MAX_LONG for value in values if value is not None):
         return "long"
     if kinds and kinds <= {int, float}:
         return "double"
     if kinds == {str}:
-        found = infer_type(str(v) for v in values)
+        found = infer_type(values)
         return found if found in ("date", "timestamp", "timestamptz") else "string"
     return "string"
 

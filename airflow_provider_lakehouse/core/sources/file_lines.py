@@ -222,7 +222,7 @@ def json_records(lines: Iterable[bytes], columns: Sequence[Column], *, allows_ot
 def parse_object(text: str) -> dict[str, Any] | str:
     """Return the object that a JSON text is, or why it is none."""
     try:
-        found = json.loads(text, parse_float=_ExactFloat.of, object_pairs_hook=_distinct, parse_constant=_constant)
+        found = _DECODER.decode(text)
     except _RepeatedFieldError:
         return "a field stands twice"
     except (ValueError, RecursionError):
@@ -244,6 +244,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _constant(name: str) -> str:
     """Return `NaN` or `Infinity` as text: values of a double column, and of no other."""
     return name
+
+
+_DECODER: Final = json.JSONDecoder(parse_float=_ExactFloat.of, object_pairs_hook=_distinct, parse_constant=_constant)
 
 
 def _json_text(value: Any, *, is_decimal: bool) -> str | None:  # noqa: ANN401

@@ -262,7 +262,7 @@ class FileSource:
             is_whole = len(start) < size
             lines = io.BytesIO(start if is_whole else start[: start.rfind(b"\n") + 1]).readlines()
             if file.format == "jsonl":
-                found = json_columns(lines)
+                found = json_columns(lines, infers=infers)
             else:
                 found = csv_columns(lines, self.settings.csv, is_whole=is_whole, infers=infers)
             if found or is_whole or size >= _MAX_HEAD_BYTES:

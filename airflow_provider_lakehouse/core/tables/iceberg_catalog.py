@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import sqlite3
+import time
 import weakref
 from contextlib import closing, contextmanager
 from functools import cached_property
@@ -277,8 +279,25 @@ def _prepare_sqlite(uri: str) -> None:
     try:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         with closing(sqlite3.connect(path, timeout=SQLITE_WAIT_SECONDS)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")
+            _switch_to_wal(connection)
     except (OSError, sqlite3.Error) as error:
+        if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
+            raise UnavailableError("The catalog's file is locked by others. Run again later.", path=path) from error
         raise InvalidRequestError(
             "The catalog's file cannot be opened. Check its folder and rights.", path=path
         ) from error
+
+
+def _switch_to_wal(connection: sqlite3.Connection) -> None:
+    """Switch once; SQLite does not wait by itself when several processes want to switch a new file at the same time."""
+    deadline = time.monotonic() + SQLITE_WAIT_SECONDS
+    while True:
+        try:
+            if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                connection.execute("PRAGMA journal_mode=WAL")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.01, 0.1))  # noqa: S311 - spreads the attempts, guards nothing
+        else:
+            return

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, LakehouseError
@@ -14,6 +13,7 @@ from airflow_provider_lakehouse.core.tables.iceberg_schema import partition_spec
 from airflow_provider_lakehouse.core.tables.iceberg_write import COMMENT_PROPERTY
 
 if TYPE_CHECKING:
+    from pyiceberg.catalog import Catalog as IcebergCatalog
     from pyiceberg.table import Table as IcebergTable
 
     from airflow_provider_lakehouse.core.tables.base import CatalogSettings
@@ -37,7 +37,7 @@ def create_table(connection: Connection, name: str, spec: TableSpec) -> bool:
     Raises:
         UnsupportedError: Iceberg cannot hold what the specification asks for. Nothing was created.
     """
-    from pyiceberg.exceptions import NamespaceAlreadyExistsError, TableAlreadyExistsError
+    from pyiceberg.exceptions import TableAlreadyExistsError
 
     schema = to_iceberg(spec.schema)
     partitions, order = partition_spec(spec, schema), sort_order(spec, schema)
@@ -47,8 +47,7 @@ def create_table(connection: Connection, name: str, spec: TableSpec) -> bool:
     catalog = connection.catalog
     connection.probe("before iceberg.create")
     with translated(name):
-        with suppress(NamespaceAlreadyExistsError):  # by another process, just now
-            catalog.create_namespace_if_not_exists(name.rpartition(".")[0])
+        _ensure_namespace(catalog, name.rpartition(".")[0])
         try:
             catalog.create_table(
                 name,
@@ -108,3 +107,16 @@ def _folder(name: str) -> str:
     if not _UNSAFE.search(name):
         return name
     return f"{_UNSAFE.sub('_', name)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _ensure_namespace(catalog: IcebergCatalog, namespace: str) -> None:
+    from pyiceberg.exceptions import NamespaceAlreadyExistsError
+    from sqlalchemy.exc import IntegrityError
+
+    try:
+        catalog.create_namespace_if_not_exists(namespace)
+    except NamespaceAlreadyExistsError:
+        return
+    except IntegrityError:
+        if not catalog.namespace_exists(namespace):
+            raise
