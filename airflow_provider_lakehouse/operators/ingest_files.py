@@ -39,7 +39,8 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
     On kill: nothing is half loaded. Files stay claimed, and the next run, of whatever date, finishes them first.
 
     Args:
-        files: Local path, `file://` or `s3://`, with wildcards.
+        files: Local path, `file://` or `s3://`, with wildcards. Let it be the same in every run: a batch that was claimed
+            under one pattern is not finished under another. A pattern for each run needs a `pipeline` for each, too.
         table: `namespace.table`; created where it is not there.
         columns: Type by name; None infers them.
         required: Columns that may not be null.

@@ -32,6 +32,6 @@ def _file_io() -> type:
 
         def _initialize_s3_fs(self, netloc: str | None) -> FileSystem:
             del netloc
-            return S3FileSystem(**s3_arguments(self.properties), allow_delayed_open=True)
+            return S3FileSystem(**s3_arguments(self.properties))
 
     return LakehouseFileIO
