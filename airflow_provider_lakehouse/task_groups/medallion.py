@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 STAGED_BRANCH: Final = "staged-{{ run_id | replace(':', '-') | replace('+', '-') }}"
 """The branch on which a run stages its batches: one for each run."""
 
+RUN_BATCH: Final = "{{ run_id }}"
+"""Second half of the tokens: a second run of one partition takes up files that came late, and publishes what it staged."""
 RETRY_DELAY: Final = timedelta(seconds=5)
 """Pause before a task is tried again, where the kind of its error does not say otherwise."""
 
@@ -142,14 +144,14 @@ def _layer(
 ) -> Any:  # noqa: ANN401
     with TaskGroup(group_id=name):
         stage = LakehouseQueryOperator.partial(
-            task_id="stage", branch=STAGED_BRANCH, quarantine=quarantine, policy="evolve", **shared
+            task_id="stage", branch=STAGED_BRANCH, batch=RUN_BATCH, quarantine=quarantine, policy="evolve", **shared
         ).expand_kwargs([_derived(one, ingest_id, places[one.follows]) for one in tables])
         check = LakehouseCheckOperator.partial(task_id="check", branch=STAGED_BRANCH, **shared).expand_kwargs(
             [{"table": one.table, "checks": as_json(one.checks)} for one in tables]
         )
-        publish = LakehousePublishOperator.partial(task_id="publish", branch=STAGED_BRANCH, **shared).expand_kwargs(
-            [{"table": one.table} for one in tables]
-        )
+        publish = LakehousePublishOperator.partial(
+            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, **shared
+        ).expand_kwargs([{"table": one.table} for one in tables])
         after >> stage >> check >> publish
     return publish
 
