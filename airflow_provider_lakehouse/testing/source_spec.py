@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.sources.base import (
     SOURCE_FILE_COLUMN,
     SOURCE_ROW_COLUMN,
@@ -31,11 +31,11 @@ class SourceSpecification:
 
     def filled(self, root: Path) -> Source:
         """Open a source that has at least two rows that can be read; for one root always with the same rows."""
-        raise NotImplementedError
+        raise UnsupportedError("The tests of a source say how it is made.")
 
     def empty(self, root: Path) -> Source:
         """Open another source, that has no rows."""
-        raise NotImplementedError
+        raise UnsupportedError("The tests of a source say how it is made.")
 
     def test_it_is_a_source(self, tmp_path: Path) -> None:
         assert isinstance(self.filled(tmp_path), Source)

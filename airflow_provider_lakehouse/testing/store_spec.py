@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
-from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
+from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.extract.apply import apply_files
 from airflow_provider_lakehouse.core.extract.plan import plan_files
 from airflow_provider_lakehouse.core.registry import find
@@ -62,7 +62,7 @@ class LedgerSpecification:
 
     def ledger(self, root: Path, probe: Probe = no_probe) -> FileLedger:
         """Open the ledger of a root: empty for a fresh root, and the same one again for the same root."""
-        raise NotImplementedError
+        raise UnsupportedError("The tests of a ledger say how it is made.")
 
     def test_it_is_a_ledger_that_has_seen_nothing(self, tmp_path: Path) -> None:
         ledger = self.ledger(tmp_path)
