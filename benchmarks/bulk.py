@@ -57,8 +57,8 @@ def ours(job: Job, *, table_format: str) -> Callable[[], object]:
     from airflow_provider_lakehouse.core.load.modes import Append
     from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.base import Rejects
-    from airflow_provider_lakehouse.core.sources.postgres import PostgresSource
-    from airflow_provider_lakehouse.core.sources.postgres_settings import PostgresSettings
+    from airflow_provider_lakehouse.core.sources.postgres.settings import PostgresSettings
+    from airflow_provider_lakehouse.core.sources.postgres.source import PostgresSource
     from benchmarks import ours as provider
 
     def work() -> None:

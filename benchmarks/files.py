@@ -102,7 +102,7 @@ def ours(job: Job, *, file_format: str, table_format: str) -> Callable[[], objec
     from airflow_provider_lakehouse.core.load.modes import Dedup
     from airflow_provider_lakehouse.core.schema import Column, Schema
     from airflow_provider_lakehouse.core.sources.base import Rejects
-    from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+    from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
     from benchmarks import ours as provider
 
     def work() -> None:

@@ -11,14 +11,14 @@ from airflow_provider_lakehouse.core.errors import InvalidRequestError, Unsuppor
 _PACKAGE: Final = "airflow_provider_lakehouse"
 BUILT_IN: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "tables": {
-        "memory": (f"{_PACKAGE}.core.tables.memory:open_catalog", ""),
-        "iceberg": (f"{_PACKAGE}.core.tables.iceberg:open_catalog", "iceberg"),
-        "delta": (f"{_PACKAGE}.core.tables.delta:open_catalog", "delta"),
+        "memory": (f"{_PACKAGE}.core.tables.memory.table:open_catalog", ""),
+        "iceberg": (f"{_PACKAGE}.core.tables.iceberg.table:open_catalog", "iceberg"),
+        "delta": (f"{_PACKAGE}.core.tables.delta.table:open_catalog", "delta"),
     },
     "engines": {"duckdb": (f"{_PACKAGE}.core.engines.duckdb:open_engine", "duckdb")},
     "sources": {
-        "files": (f"{_PACKAGE}.core.sources.files:open_source", ""),
-        "postgres": (f"{_PACKAGE}.core.sources.postgres:open_source", "postgres"),
+        "files": (f"{_PACKAGE}.core.sources.files.source:open_source", ""),
+        "postgres": (f"{_PACKAGE}.core.sources.postgres.source:open_source", "postgres"),
     },
 }
 """By kind and name: where the factory is, and the extra that installs what it needs."""

@@ -17,7 +17,7 @@ from airflow_provider_lakehouse.core.flows import Target, ingest_files
 from airflow_provider_lakehouse.core.load.modes import mode_from_json
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.registry import find
-from airflow_provider_lakehouse.core.sources.files import FileSettings
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings
 from airflow_provider_lakehouse.core.state.table import TableFileLedger
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 

@@ -18,7 +18,7 @@ from airflow_provider_lakehouse.core.extract.plan import plan_files
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Slice
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.base import FileLedger, FileOutcome
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, no_probe
 from airflow_provider_lakehouse.core.tables.spec import TableSpec

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.testing.source_spec import SourceSpecification
 
 if TYPE_CHECKING:

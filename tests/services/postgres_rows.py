@@ -11,8 +11,8 @@ import psycopg
 import pytest
 
 from airflow_provider_lakehouse.core.sources.base import Rejects
-from airflow_provider_lakehouse.core.sources.postgres import PostgresSource
-from airflow_provider_lakehouse.core.sources.postgres_settings import PostgresSettings
+from airflow_provider_lakehouse.core.sources.postgres.settings import PostgresSettings
+from airflow_provider_lakehouse.core.sources.postgres.source import PostgresSource
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -18,7 +18,7 @@ from deltalake import DeltaTable
 from airflow_provider_lakehouse.core.errors import OutcomeUnknownError
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing, WriteToken, no_probe
-from airflow_provider_lakehouse.core.tables.delta import open_catalog
+from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
@@ -88,7 +88,7 @@ class TestDeltaTablesOnS3(TableSpecification):
 WRITER = """
 import json, sys
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
-from airflow_provider_lakehouse.core.tables.delta import open_catalog
+from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
 from airflow_provider_lakehouse.testing.table_spec import NAME, append, token
 
 warehouse, properties, first, batches = json.loads(sys.argv[1])

@@ -15,8 +15,8 @@ import pytest
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, UnavailableError
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import Rejects
-from airflow_provider_lakehouse.core.sources.file_listing import open_s3
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.listing import open_s3
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 
 if TYPE_CHECKING:
     from .s3_server import S3Server

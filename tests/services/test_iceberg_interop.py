@@ -13,10 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
-from airflow_provider_lakehouse.core.tables import iceberg_changes
 from airflow_provider_lakehouse.core.tables.base import At, CatalogSettings, Change, Positions, WriteToken
-from airflow_provider_lakehouse.core.tables.iceberg import open_catalog
-from airflow_provider_lakehouse.core.tables.iceberg_catalog import Connection
+from airflow_provider_lakehouse.core.tables.iceberg import changes as iceberg_changes
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection
+from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 from . import iceberg_reader
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from airflow_provider_lakehouse.core.tables.iceberg import IcebergTable
+    from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
 
 SCHEMA = Schema.of(
     Column("id", "long", nullable=False, comment="Key"), Column("day", "date"), Column("at", "timestamptz"),

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing, no_probe
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
-from airflow_provider_lakehouse.core.tables.iceberg import open_catalog
+from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
 from airflow_provider_lakehouse.testing.table_spec import (
@@ -37,7 +37,7 @@ WRITERS = 3
 WRITER = """
 import sys
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
-from airflow_provider_lakehouse.core.tables.iceberg import open_catalog
+from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.testing.table_spec import NAME, append, token
 warehouse, writer, *pairs = sys.argv[1:]
 properties = dict(pair.split("=", 1) for pair in pairs)

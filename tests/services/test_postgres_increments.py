@@ -9,14 +9,14 @@ import psycopg
 import pytest
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.sources.postgres import open_source
-from airflow_provider_lakehouse.core.sources.postgres_settings import PartitionRange
+from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange
+from airflow_provider_lakehouse.core.sources.postgres.source import open_source
 
 from .postgres_rows import NOW, database, dsn, rows_of, source, sql
 
 if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.sources.base import ExtractPlan
-    from airflow_provider_lakehouse.core.sources.postgres import PostgresSource
+    from airflow_provider_lakehouse.core.sources.postgres.source import PostgresSource
 
 __all__ = ["database", "dsn", "sql"]
 

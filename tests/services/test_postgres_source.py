@@ -17,14 +17,14 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, UnavailableError
 from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Rejects, Source
-from airflow_provider_lakehouse.core.sources.postgres import open_source
-from airflow_provider_lakehouse.core.sources.postgres_settings import PartitionRange
+from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange
+from airflow_provider_lakehouse.core.sources.postgres.source import open_source
 
 from .postgres_rows import NOW, OURS, database, dsn, rows_of, source, sql, table_of, wait_until
 from .postgres_server import PostgresServer
 
 if TYPE_CHECKING:
-    from airflow_provider_lakehouse.core.sources.postgres import PostgresSource
+    from airflow_provider_lakehouse.core.sources.postgres.source import PostgresSource
 
 __all__ = ["database", "dsn", "sql"]
 
@@ -304,7 +304,7 @@ def test_memory_stays_bounded_whatever_the_size(dsn: str) -> None:
     program = f'''
 from datetime import UTC, datetime
 from airflow_provider_lakehouse.core.sources.base import Rejects
-from airflow_provider_lakehouse.core.sources.postgres import open_source
+from airflow_provider_lakehouse.core.sources.postgres.source import open_source
 source = open_source(dsn={dsn!r}, query="""
     SELECT i, repeat('x', 1000) AS v FROM (SELECT generate_series(1, 1200000) AS i) AS n
 """)

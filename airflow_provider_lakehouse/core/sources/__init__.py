@@ -1,1 +1,1 @@
-"""Sources: decide what to read, then read it as Arrow batches. One file for each kind."""
+"""Sources: decide what to read, then read it as Arrow batches. A folder or a file for each kind."""

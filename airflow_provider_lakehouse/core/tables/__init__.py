@@ -1,1 +1,1 @@
-"""Tables: read, write once, change, describe. One file for each backend."""
+"""Tables: read, write once, change, describe. A folder for each backend, and what they share."""

@@ -16,10 +16,10 @@ from airflow_provider_lakehouse.core.load.modes import Append, Dedup, Scd2
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.quality.checks import RowCheck
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.table import TableFileLedger
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, WriteToken
-from airflow_provider_lakehouse.core.tables.memory import MemoryCatalog, open_catalog
+from airflow_provider_lakehouse.core.tables.memory.table import MemoryCatalog, open_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,7 +22,7 @@ from airflow_provider_lakehouse.core.errors import (
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import At, CatalogSettings, Change, Positions, WriteToken
 from airflow_provider_lakehouse.core.tables.filters import Comparison
-from airflow_provider_lakehouse.core.tables.memory import open_catalog
+from airflow_provider_lakehouse.core.tables.memory.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:

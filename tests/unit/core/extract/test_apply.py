@@ -14,7 +14,7 @@ from airflow_provider_lakehouse.core.extract.apply import apply_files, extract, 
 from airflow_provider_lakehouse.core.extract.plan import plan_files
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import RejectedRow
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.memory import MemoryFileLedger
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import DamagedError, InvalidRequestError
 from airflow_provider_lakehouse.core.extract.plan import FilesPlan, plan_files, position_properties, read_position
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.base import FileOutcome
 from airflow_provider_lakehouse.core.state.memory import MemoryFileLedger
 

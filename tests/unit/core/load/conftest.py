@@ -14,7 +14,7 @@ from airflow_provider_lakehouse.core.engines.duckdb import open_engine
 from airflow_provider_lakehouse.core.load.apply import apply_load
 from airflow_provider_lakehouse.core.schema import Schema
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, WriteToken
-from airflow_provider_lakehouse.core.tables.memory import open_catalog
+from airflow_provider_lakehouse.core.tables.memory.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:

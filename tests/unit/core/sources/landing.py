@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import Rejects
-from airflow_provider_lakehouse.core.sources.files import FileSettings, FileSource
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 
 if TYPE_CHECKING:
     from pathlib import Path

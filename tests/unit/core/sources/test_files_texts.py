@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_lakehouse.core.errors import UnsupportedError
-from airflow_provider_lakehouse.core.sources.file_lines import CsvDialect, csv_records
+from airflow_provider_lakehouse.core.sources.files.lines import CsvDialect, csv_records
 
 from .landing import Landing, schema
 

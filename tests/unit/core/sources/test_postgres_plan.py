@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_lakehouse.core.errors import DamagedError, DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.registry import find
-from airflow_provider_lakehouse.core.sources.postgres import PostgresSource, open_source
-from airflow_provider_lakehouse.core.sources.postgres_plan import (
+from airflow_provider_lakehouse.core.sources.postgres.plan import (
     MIN_RANGE_BLOCKS,
     Condition,
     RangeFacts,
@@ -25,9 +24,10 @@ from airflow_provider_lakehouse.core.sources.postgres_plan import (
     plan_blocks,
     select_of,
 )
-from airflow_provider_lakehouse.core.sources.postgres_settings import PartitionRange, PostgresSettings
-from airflow_provider_lakehouse.core.sources.postgres_text import TextLayout, decode_block
-from airflow_provider_lakehouse.core.sources.postgres_types import CatalogType, SourceColumn, column_type
+from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange, PostgresSettings
+from airflow_provider_lakehouse.core.sources.postgres.source import PostgresSource, open_source
+from airflow_provider_lakehouse.core.sources.postgres.text import TextLayout, decode_block
+from airflow_provider_lakehouse.core.sources.postgres.types import CatalogType, SourceColumn, column_type
 
 DSN = "postgresql://reader:s3cret@db.example:5433/shop"
 
@@ -328,7 +328,7 @@ def test_the_identity_names_server_database_and_relation_but_no_user_and_no_pass
 
 def test_importing_the_source_loads_no_heavy_library() -> None:
     program = """
-import sys, airflow_provider_lakehouse.core.sources.postgres
+import sys, airflow_provider_lakehouse.core.sources.postgres.source
 print([name for name in ("psycopg", "pyarrow", "duckdb", "airflow") if name in sys.modules])
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)

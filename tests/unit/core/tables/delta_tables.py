@@ -11,13 +11,13 @@ from deltalake import DeltaTable
 
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken, no_probe
-from airflow_provider_lakehouse.core.tables.delta import open_catalog
+from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.tables.base import Probe, Table
-    from airflow_provider_lakehouse.core.tables.delta import DeltaLakeTable
+    from airflow_provider_lakehouse.core.tables.delta.table import DeltaLakeTable
 
 NUMBERS = Schema.of(Column("n", "long"), Column("s", "string"))
 _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#"

@@ -9,8 +9,8 @@ import pyarrow.compute as pc
 
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Positions, WriteToken, no_probe
-from airflow_provider_lakehouse.core.tables.iceberg import IcebergTable
-from airflow_provider_lakehouse.core.tables.iceberg_catalog import Connection
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection
+from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from airflow_provider_lakehouse.testing.faults import DeathAt, Recorder, Simulat
 from .delta_tables import NUMBERS, actions_of, add, delta_table, folder, held, numbers, seen_by_delta_rs
 
 if TYPE_CHECKING:
-    from airflow_provider_lakehouse.core.tables.delta import DeltaLakeTable
+    from airflow_provider_lakehouse.core.tables.delta.table import DeltaLakeTable
 
 AUDIT = At(branch="audit")
 PUBLISH = WriteToken("publish", "a")

@@ -33,7 +33,7 @@ from .delta_tables import NUMBERS, actions_of, add, delta_table, folder, held, n
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_lakehouse.core.tables.delta import DeltaLakeTable
+    from airflow_provider_lakehouse.core.tables.delta.table import DeltaLakeTable
 
 WRITERS = 4
 WRITER = """
@@ -41,7 +41,7 @@ import sys
 from pathlib import Path
 import pyarrow as pa
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
-from airflow_provider_lakehouse.core.tables.delta import open_catalog
+from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
 root, writer = sys.argv[1], int(sys.argv[2])
 table = open_catalog(CatalogSettings("delta", root)).table("a.b")
 for batch in range(10):
@@ -351,7 +351,7 @@ def test_an_address_outside_the_tables_folder_is_followed(tmp_path: Path, table:
 
 
 def test_every_type_of_a_guard_is_remembered_by_a_staged_commit(tmp_path: Path) -> None:
-    from airflow_provider_lakehouse.core.tables.delta_conflicts import Claims
+    from airflow_provider_lakehouse.core.tables.delta.conflicts import Claims
 
     values = (date(2026, 1, 1), datetime(2026, 1, 1, tzinfo=UTC), Decimal("1.10"), b"\xff", "", 1, 1.5, True)
     guard = (Comparison("n", "in", values), Comparison("n", "is null"), *(Comparison("n", "=", v) for v in values))

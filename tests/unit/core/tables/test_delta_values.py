@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from airflow_provider_lakehouse.core.errors import DamagedError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables.delta_values import (
+from airflow_provider_lakehouse.core.tables.delta.values import (
     parse_statistics,
     partition_text,
     partition_value,

@@ -9,9 +9,9 @@ import pytest
 from pyiceberg.exceptions import CommitFailedException, ServerError
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, OutcomeUnknownError
-from airflow_provider_lakehouse.core.tables import iceberg_commit
 from airflow_provider_lakehouse.core.tables.base import At, Change, WriteToken
-from airflow_provider_lakehouse.core.tables.iceberg import IcebergTable
+from airflow_provider_lakehouse.core.tables.iceberg import commit as iceberg_commit
+from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
 
 from .iceberg_tables import NAME, add, connection, ids, items, remove, table
 
@@ -204,7 +204,7 @@ def test_the_properties_that_remember_writes_cannot_be_set(tmp_path: Path) -> No
 
 
 def test_small_manifests_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_lakehouse.core.tables.iceberg_snapshot.MERGE_AT_MANIFESTS", 4)
+    monkeypatch.setattr("airflow_provider_lakehouse.core.tables.iceberg.snapshot.MERGE_AT_MANIFESTS", 4)
     target = table(tmp_path)
     for number in range(12):
         add(target, number)
@@ -218,7 +218,7 @@ def test_small_manifests_are_merged(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_a_manifest_merge_is_no_conflict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("airflow_provider_lakehouse.core.tables.iceberg_snapshot.MERGE_AT_MANIFESTS", 2)
+    monkeypatch.setattr("airflow_provider_lakehouse.core.tables.iceberg.snapshot.MERGE_AT_MANIFESTS", 2)
     target = table(tmp_path)
     for number in range(4):
         add(target, number)

@@ -15,7 +15,7 @@ from airflow_provider_lakehouse.core.errors import UnsupportedError
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import At, Change, WriteToken
 from airflow_provider_lakehouse.core.tables.filters import Comparison
-from airflow_provider_lakehouse.core.tables.iceberg import IcebergTable
+from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 from .iceberg_tables import add, connection, ids, remove, table
@@ -126,8 +126,8 @@ def test_equality_deletes_are_refused_by_name_and_appends_go_on(tmp_path: Path) 
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
     from pyiceberg.typedef import Record
 
-    from airflow_provider_lakehouse.core.tables.iceberg_snapshot import Draft, FileChanges
-    from airflow_provider_lakehouse.core.tables.iceberg_updates import add_snapshot
+    from airflow_provider_lakehouse.core.tables.iceberg.snapshot import Draft, FileChanges
+    from airflow_provider_lakehouse.core.tables.iceberg.updates import add_snapshot
 
     target = table(tmp_path)
     add(target, 1, 2)

@@ -11,11 +11,11 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables import iceberg_changes
 from airflow_provider_lakehouse.core.tables.base import Change, Positions, WriteToken
-from airflow_provider_lakehouse.core.tables.iceberg import IcebergTable
-from airflow_provider_lakehouse.core.tables.iceberg_deletes import PATH_FIELD_ID, POSITION_FIELD_ID
-from airflow_provider_lakehouse.core.tables.iceberg_snapshot import live_entries
+from airflow_provider_lakehouse.core.tables.iceberg import changes as iceberg_changes
+from airflow_provider_lakehouse.core.tables.iceberg.deletes import PATH_FIELD_ID, POSITION_FIELD_ID
+from airflow_provider_lakehouse.core.tables.iceberg.snapshot import live_entries
+from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 from .iceberg_tables import NAME, add, connection, ids, remove, table
@@ -106,8 +106,8 @@ def _delete_as_other_engines_do(root: Path, target: IcebergTable, wanted: set[in
     from pyiceberg.manifest import DataFile, DataFileContent, FileFormat
     from pyiceberg.typedef import Record
 
-    from airflow_provider_lakehouse.core.tables.iceberg_snapshot import Draft, FileChanges
-    from airflow_provider_lakehouse.core.tables.iceberg_updates import add_snapshot
+    from airflow_provider_lakehouse.core.tables.iceberg.snapshot import Draft, FileChanges
+    from airflow_provider_lakehouse.core.tables.iceberg.updates import add_snapshot
 
     rows = target.read_addressed(columns=("id",)).read_all().to_pylist()
     chosen = sorted((row["_file"], row["_pos"]) for row in rows if row["id"] in wanted)

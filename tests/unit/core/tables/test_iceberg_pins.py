@@ -17,9 +17,9 @@ from pyiceberg.schema import Schema, index_name_by_id, make_compatible_name
 from pyiceberg.table.snapshots import Operation, SnapshotSummaryCollector, Summary, update_snapshot_summaries
 from pyiceberg.types import ListType, LongType, NestedField, StringType
 
-from airflow_provider_lakehouse.core.tables.iceberg_io import IO_CLASS
-from airflow_provider_lakehouse.core.tables.iceberg_snapshot import delete_manifest_writer
-from airflow_provider_lakehouse.core.tables.iceberg_updates import set_properties
+from airflow_provider_lakehouse.core.tables.iceberg.io import IO_CLASS
+from airflow_provider_lakehouse.core.tables.iceberg.snapshot import delete_manifest_writer
+from airflow_provider_lakehouse.core.tables.iceberg.updates import set_properties
 
 from .iceberg_tables import add, connection, table
 
@@ -80,7 +80,7 @@ def test_a_catalog_commits_once_and_leaves_trying_again_to_us(tmp_path: Path) ->
     add(target, 1)
     reached = connection(tmp_path)
     stale = reached.load("shop.items")
-    from airflow_provider_lakehouse.core.tables.iceberg_updates import reference_is
+    from airflow_provider_lakehouse.core.tables.iceberg.updates import reference_is
 
     add(target, 2)
     with pytest.raises(CommitFailedException):
@@ -88,8 +88,8 @@ def test_a_catalog_commits_once_and_leaves_trying_again_to_us(tmp_path: Path) ->
 
 
 def test_catalogs_refuse_a_sequence_number_that_is_taken_on_any_branch(tmp_path: Path) -> None:
-    from airflow_provider_lakehouse.core.tables.iceberg_snapshot import Draft, FileChanges
-    from airflow_provider_lakehouse.core.tables.iceberg_updates import add_snapshot
+    from airflow_provider_lakehouse.core.tables.iceberg.snapshot import Draft, FileChanges
+    from airflow_provider_lakehouse.core.tables.iceberg.updates import add_snapshot
 
     target = table(tmp_path)
     add(target, 1)

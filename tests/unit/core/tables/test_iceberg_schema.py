@@ -8,9 +8,9 @@ from pyiceberg.types import TimestampNanoType
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
-from airflow_provider_lakehouse.core.tables.iceberg_catalog import Connection, catalog_properties
-from airflow_provider_lakehouse.core.tables.iceberg_creation import default_location
-from airflow_provider_lakehouse.core.tables.iceberg_schema import (
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection, catalog_properties
+from airflow_provider_lakehouse.core.tables.iceberg.creation import default_location
+from airflow_provider_lakehouse.core.tables.iceberg.schema import (
     evolved,
     from_iceberg,
     partition_spec,

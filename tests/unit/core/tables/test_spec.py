@@ -9,11 +9,11 @@ import pytest
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
-from airflow_provider_lakehouse.core.tables.memory import open_catalog
+from airflow_provider_lakehouse.core.tables.memory.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import PartitionField, SortField, TableSpec, apply_spec, plan_spec
 
 if TYPE_CHECKING:
-    from airflow_provider_lakehouse.core.tables.memory import MemoryTable
+    from airflow_provider_lakehouse.core.tables.memory.table import MemoryTable
 
 SCHEMA = Schema.of(Column("at", "timestamptz"), Column("user (id)", "long"), Column("tags", "list<string>"))
 

@@ -1,0 +1,1 @@
+"""Delta tables, read through delta-rs and committed to by this package."""

@@ -1,0 +1,1 @@
+"""Tables in Apache Iceberg, through PyIceberg."""

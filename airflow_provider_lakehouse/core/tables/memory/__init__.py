@@ -1,0 +1,1 @@
+"""Tables in memory: the reference for the other backends."""
