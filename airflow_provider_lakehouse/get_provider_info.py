@@ -43,6 +43,7 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": _connection_fields(),
             }
         ],
+        "plugins": [{"name": "lakehouse", "plugin-class": f"{_PACKAGE}.plugin.LakehousePlugin"}],
         "config": {"lakehouse": {"description": "Defaults of the lakehouse provider.", "options": _options()}},
     }
 
@@ -135,5 +136,13 @@ def _options() -> dict[str, Any]:
             "type": "string",
             "example": "production",
             "default": "default",
+        },
+        "preload": {
+            "description": "Modules that the scheduler imports when it starts, separated by commas. Workers of the "
+            "LocalExecutor are forked from it, and their tasks start without importing them again. Empty imports none.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "pyarrow.dataset,duckdb,pyiceberg.catalog.sql",
+            "default": "",
         },
     }

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 DAG_SECONDS: Final = 120
 RUN_SECONDS: Final = 900
+QUESTIONS: Final = 5
+"""How often a question is asked before the server counts as gone."""
 POLL_SECONDS: Final = 0.5
 _ENDED: Final = ("success", "failed")
 
@@ -148,22 +151,36 @@ class Runs:
         body: dict[str, Any] = {"dag_run_id": run_id, "logical_date": None, "conf": dict(conf or {})}
         if partition is not None:
             body["partition_key"] = partition
-        self._server.call("POST", f"{self._path}/dagRuns", body)
+        try:
+            self._ask("POST", f"{self._path}/dagRuns", body)
+        except UnavailableError as error:
+            if error.facts.get("status") != HTTPStatus.CONFLICT:
+                raise
         path = f"{self._path}/dagRuns/{quote(run_id)}"
         deadline = time.monotonic() + RUN_SECONDS
         told: Counter[str] = Counter()
         while time.monotonic() < deadline:
-            instances = self._server.call("GET", f"{path}/taskInstances?limit=1000")["task_instances"]
+            instances = self._ask("GET", f"{path}/taskInstances?limit=1000")["task_instances"]
             if killer is not None and killer.look(instances):
                 self._say(f"  kill -9 {killer.pid}: the worker process of {killer.task} is dead")
             self._tell(instances, told)
-            run = self._server.call("GET", path)
+            run = self._ask("GET", path)
             if run["state"] in _ENDED:
-                instances = self._server.call("GET", f"{path}/taskInstances?limit=1000")["task_instances"]
+                instances = self._ask("GET", f"{path}/taskInstances?limit=1000")["task_instances"]
                 self._tell(instances, told)
                 return _report(run, instances)
             time.sleep(POLL_SECONDS)
         raise UnavailableError("The run did not end in time. Look at it in the UI.", run_id=run_id)
+
+    def _ask(self, method: str, path: str, body: object = None) -> Any:  # noqa: ANN401
+        """Ask the API server, again where a busy one did not answer in time."""
+        for _ in range(QUESTIONS - 1):
+            try:
+                return self._server.call(method, path, body)
+            except UnavailableError as error:
+                if "status" in error.facts:
+                    raise
+        return self._server.call(method, path, body)
 
     def _tell(self, instances: list[dict[str, Any]], told: Counter[str]) -> None:
         for one in instances:

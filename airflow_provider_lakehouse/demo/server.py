@@ -23,6 +23,18 @@ if TYPE_CHECKING:
 START_SECONDS: Final = 180
 STOP_SECONDS: Final = 20
 POLL_SECONDS: Final = 0.25
+PRELOADED: Final = (
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "duckdb",
+    "pyiceberg.catalog.sql",
+    "pyiceberg.io.pyarrow",
+    "airflow_provider_lakehouse.core.tables.iceberg.table",
+    "airflow_provider_lakehouse.core.tables.delta.table",
+    "airflow_provider_lakehouse.core.engines.duckdb",
+    "airflow_provider_lakehouse.task_groups.medallion",
+)
+"""What its tasks use; delta-rs is left out, which starts a thread when it is imported."""
 _COMPONENTS: Final = ("metadatabase", "scheduler", "triggerer", "dag_processor")
 
 
@@ -140,6 +152,7 @@ class AirflowServer:
             "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.2",
             "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
             "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
+            "AIRFLOW__LAKEHOUSE__PRELOAD": ",".join(PRELOADED),
         }
 
     def _is_healthy(self) -> bool:

@@ -123,14 +123,12 @@ class Workspace(Protocol):
     def table(self, sql: str) -> pa.Table:
         """Return the rows of a query, held in memory."""
 
-    def stream(
-        self, sql: str, *, schema: pa.Schema | None = None, inputs: Mapping[str, Input] | None = None
-    ) -> pa.RecordBatchReader:
+    def stream(self, sql: str, *, schema: pa.Schema | None = None) -> pa.RecordBatchReader:
         """Stream the rows of a query, cast to `schema`; other statements may run meanwhile."""
 
 
-type Input = pa.RecordBatchReader | pa.Table | pa.dataset.Dataset
-"""Rows from outside that a statement of a workspace can name."""
+type Input = pa.RecordBatchReader | pa.Table | pa.dataset.Dataset | TableView
+"""Rows from outside that a statement of a workspace can name. Of a view only what the statement needs is read."""
 
 
 @runtime_checkable

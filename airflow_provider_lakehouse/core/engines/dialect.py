@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.types import TypeNode, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from airflow_provider_lakehouse.core.schema import Schema
+    from airflow_provider_lakehouse.core.tables.filters import Comparison, Filter
 
 _PRIMITIVES: Final = {
     "boolean": "BOOLEAN", "int": "INTEGER", "long": "BIGINT", "float": "FLOAT", "double": "DOUBLE", "date": "DATE",
@@ -22,6 +28,12 @@ _NAMES: Final = {
     "timestamp with time zone": "timestamptz", "varchar": "string", "enum": "string", "bit": "string", "uuid": "uuid",
     "blob": "binary", "null": "string", "sqlnull": "string",
 }  # fmt: skip
+_COMPARABLE: Final[dict[str, type]] = {
+    "boolean": bool, "int": int, "long": int, "decimal": Decimal, "date": date, "timestamp": datetime,
+    "timestamptz": datetime, "string": str, "uuid": UUID,
+}  # fmt: skip
+"""Types whose values compare in SQL as they do in Arrow, with the Python type whose text is read as the same value."""
+_INT_LIMITS: Final = {"int": 2**31, "long": 2**63}
 _WIDE_INTEGERS: Final = {"ubigint": 20, "hugeint": 38, "uhugeint": 38, "bignum": 38}
 
 
@@ -63,6 +75,50 @@ def text(value: str) -> str:
     if "\0" in value:
         return "||chr(0)||".join(text(part) for part in value.split("\0"))
     return "'" + value.replace("'", "''") + "'"
+
+
+def filter_sql(where: Filter, schema: Schema) -> str | None:
+    """Return a filter as a condition, empty for the empty filter; None where SQL would judge a value otherwise.
+
+    Example:
+        >>> from airflow_provider_lakehouse.core.schema import Column, Schema
+        >>> from airflow_provider_lakehouse.core.tables.filters import Comparison
+        >>> schema = Schema.of(Column("n", "long"), Column("x", "double"))
+        >>> print(filter_sql((Comparison("n", ">=", 3), Comparison("x", "is null")), schema))
+        "n" >= CAST('3' AS BIGINT) AND "x" IS NULL
+        >>> filter_sql((Comparison("x", ">", 0.5),), schema) is None
+        True
+    """
+    conditions = [_comparison_sql(comparison, schema) for comparison in where]
+    return None if None in conditions else " AND ".join(filter(None, conditions))
+
+
+def _comparison_sql(comparison: Comparison, schema: Schema) -> str | None:
+    name, kind = quoted(comparison.column), schema.by_name[comparison.column].type
+    if comparison.operator in ("is null", "is not null"):
+        return f"{name} {comparison.operator.upper()}"
+    is_list = isinstance(comparison.value, tuple)
+    values = comparison.value if is_list else (comparison.value,)
+    if not all(_is_of(value, parse_type(kind)) for value in values):
+        return None
+    literals = ", ".join(f"CAST({text(str(value))} AS {sql_type(kind)})" for value in values)
+    return f"{name} {comparison.operator.upper()} {f'({literals})' if is_list else literals}"
+
+
+def _is_of(value: Any, kind: TypeNode) -> bool:  # noqa: ANN401
+    """Tell whether a value is one that the type can hold, exactly."""
+    if type(value) is not _COMPARABLE.get(kind.name):
+        return False
+    match value:
+        case datetime():
+            return (value.tzinfo is None) == (kind.name == "timestamp")
+        case Decimal():
+            precision, scale = kind.numbers
+            return value.is_finite() and value == round(value, scale) and abs(value) < 10 ** (precision - scale)
+        case int() if kind.name in _INT_LIMITS:
+            return -_INT_LIMITS[kind.name] <= value < _INT_LIMITS[kind.name]
+        case _:
+            return True
 
 
 def sql_type(type_text: str) -> str:

@@ -7,7 +7,7 @@ import tempfile
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from airflow_provider_lakehouse.core.engines.base import EngineSettings
+from airflow_provider_lakehouse.core.engines.base import EngineSettings, TableView
 from airflow_provider_lakehouse.core.engines.dialect import column_type, quoted, sql_type
 from airflow_provider_lakehouse.core.engines.scans import in_schema, watched
 from airflow_provider_lakehouse.core.engines.views import attach
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.engines.base import Input, Relation
+    from airflow_provider_lakehouse.core.engines.views import Rows
     from airflow_provider_lakehouse.core.errors import LakehouseError
 
 BATCH_ROWS: Final = 65_536
@@ -64,7 +65,7 @@ class DuckDBEngine:
     ) -> Iterator[pa.RecordBatchReader]:
         """Run a query, and stream its rows while the context is open; see `Engine.query`."""
         with self._session() as session:
-            attach(session, tables or {}, storage=self._settings.storage)
+            session.attach(tables or {})
             yield session.answer(sql, parameters)
 
     def describe(
@@ -72,7 +73,7 @@ class DuckDBEngine:
     ) -> Schema:
         """Return the columns a query gives, without running it; see `Engine.describe`."""
         with self._session() as session:
-            attach(session, tables or {}, storage=self._settings.storage)
+            session.attach(tables or {})
             return session.describe(sql, parameters)[0]
 
     @contextmanager
@@ -88,7 +89,7 @@ class DuckDBEngine:
             with ExitStack() as stack:
                 connection = _connect(self._settings, folder)
                 stack.callback(connection.close)
-                session = Session(connection)
+                session = Session(connection, storage=self._settings.storage)
                 stack.callback(session.close)
                 yield session
         finally:
@@ -98,8 +99,9 @@ class DuckDBEngine:
 class Session:
     """One database, and the results that are still being read from it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, *, storage: Mapping[str, str]) -> None:
         self._connection = connection
+        self._storage = storage
         self._cursors: list[duckdb.DuckDBPyConnection] = []
         self._failures: list[BaseException] = []
 
@@ -108,7 +110,11 @@ class Session:
         for cursor in self._cursors:
             cursor.close()
 
-    def register(self, name: str, rows: Input) -> None:
+    def attach(self, tables: Mapping[str, Relation]) -> None:
+        """Make tables known under their names."""
+        attach(self, tables, storage=self._storage)
+
+    def register(self, name: str, rows: Rows) -> None:
         """Name rows from outside for the statements of this session."""
         self._connection.register(name, self._watched(rows))
 
@@ -134,14 +140,10 @@ class Session:
         """Return the rows of a query, held in memory."""
         return self._read(self._connection, sql, None, None).read_all()
 
-    def stream(
-        self, sql: str, *, schema: pa.Schema | None = None, inputs: Mapping[str, Input] | None = None
-    ) -> pa.RecordBatchReader:
+    def stream(self, sql: str, *, schema: pa.Schema | None = None) -> pa.RecordBatchReader:
         """Stream the rows of a query, cast to `schema`; other statements may run meanwhile."""
         cursor = self._connection.cursor()
         self._cursors.append(cursor)
-        for name, rows in (inputs or {}).items():
-            cursor.register(name, self._watched(rows))
         return self._read(cursor, sql, None, schema)
 
     def answer(self, sql: str, parameters: Mapping[str, Any] | None) -> pa.RecordBatchReader:
@@ -206,15 +208,21 @@ class Session:
 
     @contextmanager
     def _registered(self, inputs: Mapping[str, Input] | None) -> Iterator[None]:
-        for name, rows in (inputs or {}).items():
+        given = inputs or {}
+        views = {name: rows for name, rows in given.items() if isinstance(rows, TableView)}
+        plain = {name: rows for name, rows in given.items() if not isinstance(rows, TableView)}
+        self.attach(views)
+        for name, rows in plain.items():
             self.register(name, rows)
         try:
             yield
         finally:
-            for name in inputs or {}:
+            for name in views:
+                self._connection.execute(f"DROP VIEW IF EXISTS {quoted(name)}")
+            for name in plain:
                 self._connection.unregister(name)
 
-    def _watched(self, rows: Input) -> Input:
+    def _watched(self, rows: Rows) -> Rows:
         import pyarrow as pa
 
         if not isinstance(rows, pa.RecordBatchReader):

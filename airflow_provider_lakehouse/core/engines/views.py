@@ -6,33 +6,39 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
-from airflow_provider_lakehouse.core.engines.dialect import quoted, sql_type, text
+from airflow_provider_lakehouse.core.engines.dialect import filter_sql, quoted, sql_type, text
 from airflow_provider_lakehouse.core.engines.scans import scan_of
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, HEAD, POSITION_COLUMN, Addressing, At, Listing
-from airflow_provider_lakehouse.core.types import arrow_type
+from airflow_provider_lakehouse.core.types import arrow_type, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.engines.base import Input, Relation
+    from airflow_provider_lakehouse.core.engines.base import Relation
     from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.tables.base import DataFile, FileListing
+    from airflow_provider_lakehouse.core.types import TypeNode
 
 _FILE: Final = "__lakehouse_file"
 _ROW: Final = "file_row_number"
 _S3: Final = "s3://"
+_FLOATS: Final = ("float", "double")
+
+
+type Rows = pa.RecordBatchReader | pa.Table | pa.dataset.Dataset
+"""Rows that Arrow delivers."""
 
 
 class Attachable(Protocol):
     """What a session offers to those who name tables in it."""
 
-    def execute(self, sql: str, *, inputs: Mapping[str, Input] | None = None) -> None:
+    def execute(self, sql: str) -> None:
         """Run a statement."""
 
-    def register(self, name: str, rows: Input) -> None:
+    def register(self, name: str, rows: Rows) -> None:
         """Name rows from outside."""
 
     def register_filesystem(self, filesystem: Any) -> None:  # noqa: ANN401
@@ -55,13 +61,13 @@ def attach(session: Attachable, tables: Mapping[str, Relation], *, storage: Mapp
         InvalidRequestError: A table does not exist, or its columns differ only in case.
         UnsupportedError: Addresses are asked of a table that gives none.
     """
-    for index, (name, relation) in enumerate(tables.items()):
-        source = _source(session, f"__lakehouse_{index}", relation, storage)
+    for name, relation in tables.items():
+        source = _source(session, f"__lakehouse_of_{name}", relation, storage)
         schema, _, table = name.rpartition(".")
         if schema:
             session.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
         target = f"{quoted(schema)}.{quoted(table)}" if schema else quoted(table)
-        session.execute(f"CREATE VIEW {target} AS {source}")
+        session.execute(f"CREATE OR REPLACE VIEW {target} AS {source}")
 
 
 def _source(session: Attachable, name: str, relation: Relation, storage: Mapping[str, str]) -> str:
@@ -74,11 +80,13 @@ def _source(session: Attachable, name: str, relation: Relation, storage: Mapping
     view = relation if isinstance(relation, TableView) else TableView(relation)
     if view.addressed:
         require(view.table, Addressing, purpose="to tell where rows are")
-    if isinstance(view.table, Listing) and not view.where:
-        listing = view.table.list_files(at=view.at)
+    if isinstance(view.table, Listing):
+        listing = view.table.list_files(where=view.where, at=view.at)
         _require_distinct(listing.schema.names)
-        if _is_readable(listing, storage):
-            return _ListedFiles(session, name, listing, storage, addressed=view.addressed).select()
+        condition = filter_sql(view.where, listing.schema)
+        if condition is not None and _is_readable(listing, storage):
+            files = _ListedFiles(session, name, listing, storage, addressed=view.addressed).select()
+            return f"FROM ({files}) WHERE {condition}" if condition else files
     return _scanned(session, name, view)
 
 
@@ -88,7 +96,9 @@ def _scanned(session: Attachable, name: str, view: TableView) -> str:
     if view.at == HEAD and facts.version >= 0:  # every scan of one query sees one version
         view = TableView(view.table, At(version=facts.version), view.where, view.addressed)
     session.register(name, scan_of(view, facts.schema, session.note_failure))
-    return f"SELECT * FROM {quoted(name)}"
+    hidden = (f"{_opaque(quoted(c.name))} AS {quoted(c.name)}" for c in facts.schema.columns if _nests_floats(c.type))
+    replaced = ", ".join(hidden)
+    return f"SELECT *{f' REPLACE ({replaced})' if replaced else ''} FROM {quoted(name)}"
 
 
 def _require_distinct(names: tuple[str, ...]) -> None:
@@ -99,9 +109,31 @@ def _require_distinct(names: tuple[str, ...]) -> None:
 
 
 def _is_readable(listing: FileListing, storage: Mapping[str, str]) -> bool:
-    if _ROW in listing.schema.by_name:
+    if any(column.name == _ROW or _nests_floats(column.type) for column in listing.schema.columns):
         return False
     return all(_is_local(f.path) or (bool(storage) and f.path.startswith(_S3)) for f in listing.files)
+
+
+def _nests_floats(type_text: str) -> bool:
+    return any(map(_holds_floats, parse_type(type_text).children))
+
+
+def _holds_floats(node: TypeNode) -> bool:
+    return node.name in _FLOATS or any(map(_holds_floats, node.children))
+
+
+def _with_nan(value: str) -> str:
+    """Return a floating-point value in a form that no statistics are known of.
+
+    Statistics of Parquet files leave NaN out (specification, "Statistics"), and DuckDB skips files by them, although in its
+    order NaN is above every number.
+    """
+    return f"CASE WHEN isnan({value}) THEN 'NaN' ELSE {value} END"
+
+
+def _opaque(value: str) -> str:
+    """Return a value in a form through which no condition is handed down to Arrow, to which NaN is not above anything."""
+    return f"CASE WHEN {value} IS NULL THEN NULL ELSE {value} END"
 
 
 def _is_local(path: str) -> bool:
@@ -174,6 +206,7 @@ class _ListedFiles:
                 value = "NULL"
             else:
                 value = f"r.{quoted(file.renames.get(column.name, column.name))}"
+                value = _with_nan(value) if column.type in _FLOATS else value
             expressions.append(f"CAST({value} AS {sql_type(column.type)}) AS {quoted(column.name)}")
         if self._addressed:
             expressions += [f"f.uri AS {FILE_COLUMN}", f"r.{_ROW} AS {POSITION_COLUMN}"]

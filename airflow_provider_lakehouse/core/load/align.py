@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.sources.base import Rejects
 
 INCOMING: Final = "__lakehouse_incoming"
-"""Table of a workspace with the batch: columns of the table, extras, `ROW`, and what the mode computes."""
+"""View of a workspace with the batch: columns of the table, extras, `ROW`, and what the mode computes."""
 ROW: Final = "__lakehouse_row"
+"""Number of a row of the batch, in the order in which rows came."""
+_SPOOLED: Final = "__lakehouse_spooled"
 _RAW: Final = "__lakehouse_raw"
 _REASON: Final = "__lakehouse_reason"
 _PAYLOAD: Final = "__lakehouse_payload"
@@ -85,7 +87,7 @@ def spool(
     computed: Mapping[str, str],
     rejects: Rejects,
 ) -> Spooled:
-    """Read a batch once into the table `INCOMING` of a workspace, aligned and without the rows that are refused.
+    """Read a batch once into the view `INCOMING` of a workspace, aligned and without the rows that are refused.
 
     Args:
         rows: The batch.
@@ -101,10 +103,11 @@ def spool(
     further = "".join(f", {expression} AS {quoted(name)}" for name, expression in computed.items())
     inner = ", ".join(_selected(plan, rows.schema, reason))
     workspace.execute(
-        f"CREATE OR REPLACE TABLE {INCOMING} AS SELECT source.*, row_number() OVER () AS {ROW}{further} "
+        f"CREATE OR REPLACE TABLE {_SPOOLED} AS SELECT source.*{further} "
         f"FROM (SELECT {inner} FROM __lakehouse_batch {_RAW}) source",
         inputs={"__lakehouse_batch": _readable(rows)},
     )
+    workspace.execute(f"CREATE OR REPLACE VIEW {INCOMING} AS SELECT *, rowid AS {ROW} FROM {_SPOOLED}")
     read = workspace.rows(f"SELECT count(*) FROM {INCOMING}")[0][0]
     if not reason:
         return Spooled(read)
@@ -214,7 +217,7 @@ def _settle(plan: LoadPlan, workspace: Workspace, rejects: Rejects, read: int) -
         )
     _keep_aside(workspace, rejects)
     emptied = workspace.rows(f"SELECT coalesce(sum({_EMPTIED}), 0) FROM {INCOMING} WHERE {_REASON} IS NULL")[0][0]
-    workspace.execute(f"DELETE FROM {INCOMING} WHERE {_REASON} IS NOT NULL")
+    workspace.execute(f"DELETE FROM {_SPOOLED} WHERE {_REASON} IS NOT NULL")
     return Spooled(read, sum(counted["discard_row"].values()), sum(counted["quarantine"].values()), int(emptied))
 
 

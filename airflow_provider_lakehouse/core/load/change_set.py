@@ -6,8 +6,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.abilities import require
+from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.engines.dialect import quoted
-from airflow_provider_lakehouse.core.tables.base import HEAD, NO_VERSION, Addressing, At
+from airflow_provider_lakehouse.core.tables.base import (
+    FILE_COLUMN,
+    HEAD,
+    NO_VERSION,
+    POSITION_COLUMN,
+    Addressing,
+    At,
+)
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 
 if TYPE_CHECKING:
@@ -16,7 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.engines.base import Workspace
+    from airflow_provider_lakehouse.core.engines.base import Input, Workspace
     from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.tables.base import Removal, Table, TableFacts
     from airflow_provider_lakehouse.core.tables.filters import Filter
@@ -68,14 +76,23 @@ class Target:
         """True when there is surely nothing to read."""
         return self.facts.version == NO_VERSION or self.facts.rows == 0
 
-    def addressed(self, columns: Iterable[str], *, where: Filter) -> pa.RecordBatchReader:
-        """Stream columns with the address of every row.
+    def addressed(self, *, where: Filter) -> Input:
+        """Return the table's rows with the address of each, for a statement of a workspace.
 
         Raises:
             UnsupportedError: The table gives no addresses.
         """
-        table = require(self.table, Addressing, purpose="to change chosen rows")
-        return table.read_addressed(columns=tuple(columns), where=where, at=self.at)
+        if self.is_empty:
+            return _addressed_schema(self.facts.schema).empty_table()
+        require(self.table, Addressing, purpose="to change chosen rows")
+        return TableView(self.table, self.at, where, addressed=True)
+
+
+def _addressed_schema(schema: Schema) -> pa.Schema:
+    import pyarrow as pa
+
+    fields = [field.with_nullable(True) for field in schema.to_arrow()]
+    return pa.schema([*fields, pa.field(FILE_COLUMN, pa.string()), pa.field(POSITION_COLUMN, pa.int64())])
 
 
 def look_at(table: Table, *, branch: str | None) -> Target:

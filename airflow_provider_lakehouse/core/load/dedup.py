@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.engines.dialect import quoted
 from airflow_provider_lakehouse.core.load.align import INCOMING, ROW
 from airflow_provider_lakehouse.core.load.change_set import ChangeSet, bounds_of
@@ -52,11 +53,10 @@ def dedup_changes(mode: Dedup, plan: LoadPlan, *, workspace: Workspace, target: 
     )
     guard = bounds_of(workspace, INCOMING, _bounding(mode, plan, target), schema=plan.schema)
     if not target.is_empty:
-        hashes = target.table.read(columns=(mode.hash_column,), where=guard, at=target.at)
         workspace.execute(
             f"CREATE OR REPLACE TABLE {_SEEN} AS SELECT DISTINCT {quoted(mode.hash_column)} AS {HASH} FROM {_TARGET} t "
             f"SEMI JOIN {_FIRST} f ON f.{HASH} = t.{quoted(mode.hash_column)}",
-            inputs={_TARGET: hashes},
+            inputs={_TARGET: TableView(target.table, target.at, guard)},
         )
         workspace.execute(f"DELETE FROM {_FIRST} WHERE {HASH} IN (FROM {_SEEN})")
     read, new = workspace.rows(f"SELECT (SELECT count(*) FROM {INCOMING}), (SELECT count(*) FROM {_FIRST})")[0]

@@ -78,7 +78,7 @@ def merge_changes(mode: Merge, plan: LoadPlan, *, workspace: Workspace, target: 
         gone=f"source.{GONE}" if mode.delete_when else "false",
     )
     guard = bounds_of(workspace, source, mode.keys, schema=plan.schema)
-    _match(matching, plan, workspace, target, needs_all=mode.condition is not None, where=guard)
+    _match(matching, plan, workspace, target, where=guard)
     return _change_set(matching, plan, workspace, guard=guard, superseded=superseded)
 
 
@@ -93,7 +93,7 @@ def snapshot_changes(mode: SnapshotDiff, plan: LoadPlan, *, workspace: Workspace
     written = tuple(c for c in plan.given if c not in mode.keys)
     compared = mode.columns or tuple(c for c in written if not is_metadata(c))
     matching = _Matching(INCOMING, mode.keys, written, compared, finds_missing=mode.removes_missing)
-    _match(matching, plan, workspace, target, needs_all=False, where=())
+    _match(matching, plan, workspace, target, where=())
     if mode.removes_missing:
         _require_share(mode, plan, workspace)
     return _change_set(matching, plan, workspace, guard=(), superseded=0)
@@ -135,19 +135,11 @@ def _match(
     workspace: Workspace,
     target: Target,
     *,
-    needs_all: bool,
     where: Filter,
 ) -> None:
     """Write, for every row of the table whose key the batch has, what happens to it into the table `_MATCHED`."""
     known = target.facts.schema.by_name
-    present = [c.name for c in plan.columns if c.name in known]
     kept = _kept(matching, plan)
-    wanted = {*matching.keys, *matching.compared, *kept} & set(present)
-    columns = [c for c in present if needs_all or c in wanted]
-    if target.is_empty:
-        rows = target_schema(plan, columns).empty_table().to_reader()
-    else:
-        rows = target.addressed(columns, where=where)
     on = " AND ".join(f"source.{quoted(k)} IS NOT DISTINCT FROM target.{quoted(k)}" for k in matching.keys)
     same = " AND ".join(_equal(c, c in known) for c in matching.compared) or "true"
     action = (
@@ -162,17 +154,8 @@ def _match(
         f"CREATE OR REPLACE TABLE {_MATCHED} AS SELECT source.{ROW}, {action} AS {_ACTION}, "
         f"CASE WHEN {_ACTION} IN ('update', 'delete', 'missing') THEN target.{FILE_COLUMN} END AS {FILE_COLUMN}, "
         f"target.{POSITION_COLUMN}{old} FROM {_TARGET} target {join} {matching.source} source ON {on}",
-        inputs={_TARGET: rows},
+        inputs={_TARGET: target.addressed(where=where)},
     )
-
-
-def target_schema(plan: LoadPlan, columns: list[str]):  # type: ignore[no-untyped-def]  # noqa: ANN201
-    """Return the schema of an addressed read of columns."""
-    import pyarrow as pa
-
-    whole = plan.schema.to_arrow()
-    fields = [whole.field(name).with_nullable(True) for name in columns]
-    return pa.schema([*fields, pa.field(FILE_COLUMN, pa.string()), pa.field(POSITION_COLUMN, pa.int64())])
 
 
 def _kept(matching: _Matching, plan: LoadPlan) -> list[str]:

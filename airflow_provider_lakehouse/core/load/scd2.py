@@ -26,7 +26,7 @@ from airflow_provider_lakehouse.core.engines.dialect import listed, quoted, sql_
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.load.align import INCOMING, ROW
 from airflow_provider_lakehouse.core.load.change_set import ChangeSet, bounds_of
-from airflow_provider_lakehouse.core.load.merge import GONE, target_schema
+from airflow_provider_lakehouse.core.load.merge import GONE
 from airflow_provider_lakehouse.core.load.modes import is_metadata
 from airflow_provider_lakehouse.core.load.row_hash import row_hash
 from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, Positions
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 AT: Final = "__lakehouse_at"
 CHANGE: Final = "__lakehouse_change"
 _KNOWN: Final = "__lakehouse_known"
+_KEPT: Final = "__lakehouse_kept"
 _KNOWN_ROW: Final = "__lakehouse_known_row"
 _CHANGES: Final = "__lakehouse_changes"
 _PERIODS: Final = "__lakehouse_periods"
@@ -102,9 +103,11 @@ def _require_clear_changes(mode: Scd2, workspace: Workspace) -> None:
             column=mode.effective_at,
             rows=nulls,
         )
+    by = f"FROM {INCOMING} GROUP BY {listed(mode.keys)}, {AT} HAVING"
+    if not workspace.rows(f"SELECT 1 {by} count(*) > 1 LIMIT 1"):
+        return
     what = f"CASE WHEN {GONE} THEN 'gone' ELSE hex({CHANGE}) END"
-    by = f"GROUP BY {listed(mode.keys)}, {AT} HAVING min({what}) <> max({what})"
-    unclear = workspace.rows(f"SELECT count(*) FROM (SELECT 1 FROM {INCOMING} {by})")[0][0]
+    unclear = workspace.rows(f"SELECT count(*) FROM (SELECT 1 {by} min({what}) <> max({what}))")[0][0]
     if unclear:
         raise DataRejectedError(
             "Keys change to different things at one instant. Deliver one change for each key and instant.",
@@ -115,12 +118,9 @@ def _require_clear_changes(mode: Scd2, workspace: Workspace) -> None:
 
 
 def _read_known(mode: Scd2, plan: LoadPlan, workspace: Workspace, target: Target, guard: Filter) -> None:
-    """Read every period of the batch's keys into the table `_KNOWN`."""
+    """Read every period of the batch's keys into the view `_KNOWN`."""
     present = [c.name for c in plan.columns if c.name in target.facts.schema.by_name]
-    if target.is_empty:
-        rows = target_schema(plan, present).empty_table().to_reader()
-    else:
-        rows = target.addressed(present, where=guard)
+    columns = f"{listed(present, of='target')}, target.{FILE_COLUMN}, target.{POSITION_COLUMN}"
     new = "".join(
         f", CAST(NULL AS {sql_type(c.type)}) AS {quoted(c.name)}" for c in plan.columns if c.name not in present
     )
@@ -128,10 +128,11 @@ def _read_known(mode: Scd2, plan: LoadPlan, workspace: Workspace, target: Target
     change = f"coalesce(target.{quoted(mode.change_hash)}, {row_hash(tracked, of='target')})"
     on = " AND ".join(f"source.{quoted(k)} IS NOT DISTINCT FROM target.{quoted(k)}" for k in mode.keys)
     workspace.execute(
-        f"CREATE OR REPLACE TABLE {_KNOWN} AS SELECT target.*{new}, {change} AS {CHANGE}, "
-        f"row_number() OVER () AS {_KNOWN_ROW} FROM {_TARGET} target SEMI JOIN {INCOMING} source ON {on}",
-        inputs={_TARGET: rows},
+        f"CREATE OR REPLACE TABLE {_KEPT} AS SELECT {columns}{new}, {change} AS {CHANGE} "
+        f"FROM {_TARGET} target SEMI JOIN {INCOMING} source ON {on}",
+        inputs={_TARGET: target.addressed(where=guard)},
     )
+    workspace.execute(f"CREATE OR REPLACE VIEW {_KNOWN} AS SELECT *, rowid AS {_KNOWN_ROW} FROM {_KEPT}")
 
 
 def _draw_line(mode: Scd2, workspace: Workspace) -> None:
