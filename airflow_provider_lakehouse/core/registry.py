@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from typing import Any, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
@@ -19,9 +20,17 @@ BUILT_IN: Final[dict[str, dict[str, tuple[str, str]]]] = {
     "sources": {
         "files": (f"{_PACKAGE}.core.sources.files.source:open_source", ""),
         "postgres": (f"{_PACKAGE}.core.sources.postgres.source:open_source", "postgres"),
+        "dbapi": (f"{_PACKAGE}.core.sources.dbapi.source:open_source", ""),
     },
 }
 """By kind and name: where the factory is, and the extra that installs what it needs."""
+NEEDS: Final[dict[str, tuple[str, ...]]] = {
+    "iceberg": ("pyiceberg", "pyiceberg_core"),
+    "delta": ("deltalake", "obstore"),
+    "duckdb": ("duckdb",),
+    "postgres": ("psycopg",),
+}
+"""By extra: the modules that have to be there. A backend imports them when it is used, which would be late to say so."""
 
 
 def find(kind: str, name: str) -> Any:  # noqa: ANN401
@@ -53,13 +62,13 @@ Use one of: delta, iceberg, memory. [kind='tables' name='parquet']
 
 
 def _load(path: str, *, kind: str, name: str, extra: str) -> Any:  # noqa: ANN401
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(import_module(module), attribute)
-    except ImportError as error:
+    missing = next((module for module in NEEDS.get(extra, ()) if find_spec(module) is None), None)
+    if missing is not None:
         raise UnsupportedError(
             f"What {name!r} of {kind} needs is not installed. Install 'airflow-provider-lakehouse[{extra}]'.",
             kind=kind,
             name=name,
-            module=error.name,
-        ) from error
+            module=missing,
+        )
+    module, _, attribute = path.partition(":")
+    return getattr(import_module(module), attribute)

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange
 from airflow_provider_lakehouse.core.sources.postgres.source import open_source
+from airflow_provider_lakehouse.core.sources.relations import PartitionRange
 
 from .postgres_rows import NOW, database, dsn, rows_of, source, sql
 

@@ -17,8 +17,8 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, UnavailableError
 from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Rejects, Source
-from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange
 from airflow_provider_lakehouse.core.sources.postgres.source import open_source
+from airflow_provider_lakehouse.core.sources.relations import PartitionRange
 
 from .postgres_rows import NOW, OURS, database, dsn, rows_of, source, sql, table_of, wait_until
 from .postgres_server import PostgresServer

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
-from airflow_provider_lakehouse.core.sources.postgres.plan import parse_relation, select_of
+from airflow_provider_lakehouse.core.sources.postgres.plan import select_of
 from airflow_provider_lakehouse.core.sources.postgres.types import CatalogType, SourceColumn, base_of, column_type
+from airflow_provider_lakehouse.core.sources.relations import parse_relation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import queue
 import select
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass
-from threading import Event, Thread
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import UnavailableError
+from airflow_provider_lakehouse.core.sources.background import TICK_SECONDS, Background
 from airflow_provider_lakehouse.core.sources.postgres.connection import translated
 
 if TYPE_CHECKING:
@@ -22,13 +20,7 @@ if TYPE_CHECKING:
 
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 """Rows are handed on when their text reaches this size; a single row may be larger, up to PostgreSQL's own 1 GB."""
-_TICK_SECONDS: Final = 0.5
 _CANCEL_SECONDS: Final = 5.0
-_READY_BLOCKS: Final = 2
-
-
-class _Stopped(Exception):  # noqa: N818
-    """The reader does not want the rest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +34,6 @@ class CopyBlock:
 
     text: bytearray
     rows: int
-
-
-@dataclass(frozen=True, slots=True)
-class _End:
-    """The last word of the thread that reads.
-
-    Args:
-        error: Why it ended; None when every statement was read to its confirmed end.
-    """
-
-    error: BaseException | None = None
 
 
 def copy_blocks(connection: Connection, statement: bytes) -> Iterator[CopyBlock | None]:
@@ -148,7 +129,7 @@ class ParallelCopy[T]:
         relation: For errors.
 
     Guarantees:
-        Memory: a block for every connection, and `_READY_BLOCKS` converted ones; whatever the table's size.
+        Memory: a block for every connection, and a few converted ones; whatever the table's size.
         Order: rows of one statement keep theirs; statements interleave.
         End: when `close` returns, no statement runs on the server and the thread has ended.
     """
@@ -165,9 +146,7 @@ class ParallelCopy[T]:
         self._convert = convert
         self._relation = relation
         self._work = deque(statements)
-        self._stopped = Event()
-        self._results: queue.Queue[Any] = queue.Queue(maxsize=_READY_BLOCKS)
-        self._thread = Thread(target=self._run, name=f"copy {relation}", daemon=True)
+        self._background = Background(self._read, name=f"copy {relation}")
 
     def results(self) -> Iterator[T]:
         """Yield what `convert` returned, until all statements are read to their confirmed end.
@@ -175,69 +154,42 @@ class ParallelCopy[T]:
         Raises:
             LakehouseError: The first failure of any connection; what was yielded before is then incomplete.
         """
-        self._thread.start()
-        while not isinstance(result := self._results.get(), _End):
-            yield result
-        if result.error is not None:
-            raise result.error
+        return self._background.results()
 
     def close(self) -> None:
         """End the statements and the thread; connections stay open."""
-        self._stopped.set()
-        if self._thread.is_alive():
-            for connection in self._connections:
-                _cancel(connection)
-            self._thread.join()
+        self._background.close(self._cancel_all)
 
-    def _run(self) -> None:
-        with suppress(_Stopped):
-            self._hand_over(_End(self._failure()))
+    def _cancel_all(self) -> None:
+        for connection in self._connections:
+            _cancel(connection)
 
-    def _failure(self) -> BaseException | None:
-        """Read; return what the consumer has to raise."""
-        try:
-            with translated(self._relation):
-                self._read()
-        except _Stopped:
-            raise
-        except BaseException as error:  # noqa: BLE001  raised again by the consumer
-            return error
-        return None
-
-    def _read(self) -> None:
+    def _read(self, give: Callable[[T], None]) -> None:
         """Serve whichever connection has data."""
         lanes = {connection.fileno(): self._lane(connection) for connection in self._connections}
         waiting = select.poll()
         for number in lanes:
             waiting.register(number, select.POLLIN)
         ready = list(lanes)
-        while lanes and not self._stopped.is_set():
-            for number in ready:
-                if self._is_over(lanes[number]):
-                    waiting.unregister(number)
-                    del lanes[number]
-            ready = [number for number, _ in waiting.poll(_TICK_SECONDS * 1000)] if lanes else []
+        with translated(self._relation):
+            while lanes and not self._background.is_stopped:
+                for number in ready:
+                    if self._is_over(lanes[number], give):
+                        waiting.unregister(number)
+                        del lanes[number]
+                ready = [number for number, _ in waiting.poll(TICK_SECONDS * 1000)] if lanes else []
 
     def _lane(self, connection: Connection) -> Iterator[CopyBlock | None]:
         while self._work:
             yield from copy_blocks(connection, self._work.popleft())
 
-    def _is_over(self, lane: Iterator[CopyBlock | None]) -> bool:
+    def _is_over(self, lane: Iterator[CopyBlock | None], give: Callable[[T], None]) -> bool:
         """Take what a connection has; tell whether nothing will follow."""
         for block in lane:
             if block is None:
                 return False
-            self._hand_over(self._convert(block))
+            give(self._convert(block))
         return True
-
-    def _hand_over(self, result: T | _End) -> None:
-        while not self._stopped.is_set():
-            try:
-                self._results.put(result, timeout=_TICK_SECONDS)
-            except queue.Full:
-                continue
-            return
-        raise _Stopped
 
 
 def _cancel(connection: Connection) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, Self, cast, get_args
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.sources.relations import Condition, parse_relation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,25 +23,7 @@ MIN_RANGE_BLOCKS: Final = 1024
 RANGES_PER_CONNECTION: Final = 4
 """More ranges than connections, so that one dense range does not leave the others idle."""
 
-Bound = Literal[">", ">=", "<", "<="]
 BlockRange = tuple[int, int | None]
-_NAME: Final = re.compile(r'\s*(?:"((?:[^"]|"")+)"|([^".]+))\s*(\.|\Z)')
-_MAX_NAME_PARTS: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """A bound on a column.
-
-    Args:
-        column: Its name.
-        operator: How its values stand to the bound.
-        value: The bound, as PostgreSQL writes it.
-    """
-
-    column: str
-    operator: Bound
-    value: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +60,7 @@ class RangeFacts:
         """
         try:
             first, end = value["blocks"] or (None, None)
-            conditions = tuple(_condition(*condition) for condition in value["conditions"])
+            conditions = tuple(Condition.from_json(*condition) for condition in value["conditions"])
             blocks = None if first is None else (int(first), None if end is None else int(end))
             return cls(str(value["columns"]), str(value["snapshot"]), blocks, conditions)
         except (KeyError, TypeError, ValueError) as error:
@@ -92,12 +74,6 @@ class RangeFacts:
             first, end = self.blocks
             parts.append(f"blocks {first} to {'the end' if end is None else end - 1}")
         return " and ".join(parts) or "all rows"
-
-
-def _condition(column: str, operator: str, value: str) -> Condition:
-    if operator not in get_args(Bound):
-        raise ValueError(operator)
-    return Condition(str(column), cast("Bound", operator), str(value))
 
 
 def plan_blocks(blocks: int, *, parallelism: int) -> tuple[BlockRange | None, ...]:
@@ -121,40 +97,6 @@ def plan_blocks(blocks: int, *, parallelism: int) -> tuple[BlockRange | None, ..
         return (None,)
     edges = [blocks * number // count for number in range(count)]
     return tuple(zip(edges, [*edges[1:], None], strict=True))
-
-
-def parse_relation(text: str) -> tuple[str, ...]:
-    """Cut a relation's name into its parts.
-
-    Args:
-        text: `schema.table` or `table`. Every character counts, upper case too; a name with a dot or a quote stands
-            between double quotes, a quote in it doubled.
-
-    Returns:
-        One or two names.
-
-    Raises:
-        InvalidRequestError: The text has another form.
-
-    Example:
-        >>> parse_relation('sales."order.lines"')
-        ('sales', 'order.lines')
-    """
-    parts: list[str] = []
-    at, separator = 0, "."
-    while separator == ".":
-        found = _NAME.match(text, at)
-        if found is None:
-            break
-        quoted, plain, separator = found.groups()
-        parts.append(quoted.replace('""', '"') if quoted else plain.strip())
-        at = found.end()
-    if separator == "." or len(parts) > _MAX_NAME_PARTS or not all(parts):
-        raise InvalidRequestError(
-            f"{text!r} does not name a relation. Write schema.table, names with dots or quotes between double quotes.",
-            relation=text,
-        )
-    return tuple(parts)
 
 
 def fingerprint_of(columns: Sequence[SourceColumn]) -> str:

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.sources.postgres.plan import Condition, parse_relation
+from airflow_provider_lakehouse.core.sources.relations import parse_relation
+
+if TYPE_CHECKING:
+    from airflow_provider_lakehouse.core.sources.relations import PartitionRange
 
 MAX_PARALLELISM: Final = 32
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionRange:
-    """The rows of one partition: `start <= column < end`. Rows in which the column is null are in none.
-
-    Args:
-        column: Its name.
-        start: Smallest value, as PostgreSQL writes it (instants without a zone are UTC); None for no lower bound.
-        end: The value after the largest; None for no upper bound.
-    """
-
-    column: str
-    start: str | None = None
-    end: str | None = None
-
-    @property
-    def conditions(self) -> tuple[Condition, ...]:
-        """The bounds there are."""
-        lower = (Condition(self.column, ">=", self.start),) if self.start is not None else ()
-        upper = (Condition(self.column, "<", self.end),) if self.end is not None else ()
-        return lower + upper
 
 
 @dataclass(frozen=True, slots=True)

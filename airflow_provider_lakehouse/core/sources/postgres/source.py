@@ -36,16 +36,15 @@ from airflow_provider_lakehouse.core.sources.postgres.connection import (
 )
 from airflow_provider_lakehouse.core.sources.postgres.copy_stream import ParallelCopy
 from airflow_provider_lakehouse.core.sources.postgres.plan import (
-    Condition,
     RangeFacts,
     fingerprint_of,
     origin_of,
-    parse_relation,
     plan_blocks,
     select_of,
 )
-from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange, PostgresSettings
+from airflow_provider_lakehouse.core.sources.postgres.settings import PostgresSettings
 from airflow_provider_lakehouse.core.sources.postgres.text import TextLayout, decode_block
+from airflow_provider_lakehouse.core.sources.relations import Condition, PartitionRange, high_of, parse_relation
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -196,7 +195,7 @@ class PostgresSource:
         settings = self.settings
         cursor = self._column(connection, settings.cursor)
         cursor_cast(cursor)
-        seen = _high_of(position, settings.cursor)
+        seen = high_of(position, settings.cursor)
         high = high_water_mark(connection, self._origin, cursor, before=seen)
         left_out = {"null": f"rows whose {cursor.name} is null"} if has_null(connection, self._origin, cursor) else {}
         if high is None:
@@ -267,18 +266,6 @@ class PostgresSource:
                 self._describe(connection)
         guard.close()
         return connections
-
-
-def _high_of(position: Mapping[str, Json], cursor: str) -> str | None:
-    if not position:
-        return None
-    if position.get("cursor") != cursor or not isinstance(position.get("high"), str):
-        raise InvalidRequestError(
-            f"The position is not one of cursor {cursor!r}. Keep the cursor, or begin again without a position.",
-            cursor=cursor,
-            position_cursor=str(position.get("cursor")),
-        )
-    return str(position["high"])
 
 
 def open_source(**settings: Any) -> PostgresSource:  # noqa: ANN401

@@ -16,18 +16,17 @@ from airflow_provider_lakehouse.core.errors import DamagedError, DataRejectedErr
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.sources.postgres.plan import (
     MIN_RANGE_BLOCKS,
-    Condition,
     RangeFacts,
     fingerprint_of,
     origin_of,
-    parse_relation,
     plan_blocks,
     select_of,
 )
-from airflow_provider_lakehouse.core.sources.postgres.settings import PartitionRange, PostgresSettings
+from airflow_provider_lakehouse.core.sources.postgres.settings import PostgresSettings
 from airflow_provider_lakehouse.core.sources.postgres.source import PostgresSource, open_source
 from airflow_provider_lakehouse.core.sources.postgres.text import TextLayout, decode_block
 from airflow_provider_lakehouse.core.sources.postgres.types import CatalogType, SourceColumn, column_type
+from airflow_provider_lakehouse.core.sources.relations import Condition, PartitionRange, parse_relation
 
 DSN = "postgresql://reader:s3cret@db.example:5433/shop"
 
