@@ -43,7 +43,11 @@ class TestSqlite(SourceSpecification):
     def database(self, root: Path) -> dict[str, Any]:
         with closing(sqlite3.connect(root / "shop.db")) as connection:
             connection.executescript(TABLES)
-        return {"driver": self.driver, "arguments": self.arguments(root / "shop.db"), "uri": f"sqlite:///{root}/shop.db"}
+        return {
+            "driver": self.driver,
+            "arguments": self.arguments(root / "shop.db"),
+            "uri": f"sqlite:///{root}/shop.db",
+        }
 
     def arguments(self, path: Path) -> dict[str, Any]:
         return {"database": str(path)}

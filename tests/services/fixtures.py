@@ -7,6 +7,7 @@ from typing import NoReturn
 
 import pytest
 
+from .mariadb_server import MariaDBServer
 from .postgres_server import PostgresServer
 from .process import LoopbackServer, ServiceMissingError
 from .s3_server import S3Server
@@ -52,3 +53,9 @@ def s3_server() -> Iterator[S3Server]:
 def postgres_server() -> Iterator[PostgresServer]:
     """Runs a real PostgreSQL server, shared by the session: give each test a database of its own."""
     yield from run(PostgresServer())
+
+
+@pytest.fixture(scope="session")
+def mariadb_server() -> Iterator[MariaDBServer]:
+    """Runs a real MariaDB server, shared by the session: give each test a database of its own."""
+    yield from run(MariaDBServer())

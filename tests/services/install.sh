@@ -28,6 +28,17 @@ install_postgres() {
   fi
 }
 
+install_mariadb() {
+  if command -v mariadb-install-db >/dev/null && [[ -x $(PATH=/usr/sbin:$PATH command -v mariadbd) ]]; then return; fi
+  if [[ $(id -u) == 0 ]] && command -v apt-get >/dev/null; then
+    apt-get update -q
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends mariadb-server-core mariadb-client-core
+  else
+    echo "MariaDB is missing: install your system's mariadb-server package" >&2
+    missing=1
+  fi
+}
+
 install_s3_server() {
   local version folder program
   version=$(sed -n 's/^VERSITYGW_VERSION = "\(v[0-9.]*\)"$/\1/p' "$here/s3_server.py")
@@ -47,5 +58,6 @@ install_s3_server() {
 }
 
 install_postgres
+install_mariadb
 install_s3_server
 exit "$missing"

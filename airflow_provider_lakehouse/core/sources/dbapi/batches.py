@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from airflow_provider_lakehouse.core.errors import DataRejectedError
+from airflow_provider_lakehouse.core.errors import DataRejectedError, UnsupportedError
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, RejectedRow
 from airflow_provider_lakehouse.core.sources.dbapi.drivers import ArrowResult
 from airflow_provider_lakehouse.core.sources.dbapi.values import as_json, to_arrow
-from airflow_provider_lakehouse.core.types import arrow_type, is_widening, parse_type, type_of
+from airflow_provider_lakehouse.core.types import MAX_DECIMAL_PRECISION, arrow_type, is_widening, parse_type, type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +23,7 @@ BATCH_BYTES: Final = 4 * 1024 * 1024
 """About how much Arrow a batch of rows is; Arrow drivers cut their own batches."""
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896  # 0001-01-01 and 9999-12-31, counted from 1970-01-01
 _DAY_MICROSECONDS: Final = 86_400_000_000
+_HUGEINT: Final = "hugeint"  # DuckDB's integer of 128 bits, which is also what its sums are
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,10 @@ def decode(result: ArrowResult | RowResult, layout: Layout) -> Iterator[Decoded]
     nodes = [parse_type(kind) for _, kind in layout.columns]
     if isinstance(result, ArrowResult):
         for batch in result.batches():
-            found = [_of_arrow(array, kind) for array, (_, kind) in zip(batch.columns, layout.columns, strict=True)]
+            found = [
+                _of_arrow(array, kind, column=name)
+                for array, (name, kind) in zip(batch.columns, layout.columns, strict=True)
+            ]
             yield _assembled(found, batch.columns, batch.num_rows, layout)
         return
     while rows := result.fetch():
@@ -104,25 +108,65 @@ def _assembled(found: Sequence[Converted], values: Sequence[Any], rows: int, lay
 
 
 def _row(values: Sequence[Any], row: int) -> list[Any]:
-    return [column[row].as_py() if hasattr(column[row], "as_py") else column[row] for column in values]
+    return [_python_value(column[row]) if hasattr(column[row], "as_py") else column[row] for column in values]
 
 
-def _of_arrow(array: pa.Array[Any], kind: str) -> Converted:
-    """Return an Arrow array in the type of a column, and the numbers of values that do not fit it."""
+def _python_value(scalar: pa.Scalar[Any]) -> Any:  # noqa: ANN401
+    try:
+        return scalar.as_py()
+    except (OverflowError, ValueError):  # a date that Python does not know
+        return getattr(scalar, "value", None)
+
+
+def column_type(arrow: pa.DataType, *, column: str) -> str:
+    """Return the type that holds every value of an Arrow column as drivers give it.
+
+    Raises:
+        UnsupportedError: There is none, or only the database knows what the bytes mean.
+    """
     import pyarrow as pa
-    import pyarrow.types as t
 
+    match getattr(arrow, "extension_name", ""):
+        case "arrow.bool8":
+            return "boolean"
+        case "arrow.opaque" if arrow.type_name == _HUGEINT:
+            return f"decimal({MAX_DECIMAL_PRECISION},0)"
+        case "arrow.opaque" if not pa.types.is_string(arrow.storage_type):
+            raise UnsupportedError(
+                f"Column {column!r} is of a type that only its database can read. Cast it in a query.",
+                column=column,
+                type=arrow.type_name,
+            )
+    return type_of(arrow)
+
+
+def _of_arrow(array: pa.Array[Any], kind: str, *, column: str) -> Converted:
+    """Return an Arrow array in the type of a column, and the numbers of values that do not fit it."""
     target = arrow_type(kind)
-    storage = array.storage if isinstance(array, pa.ExtensionArray) and array.type != target else array
     unfit: set[int] = set()
-    if t.is_temporal(storage.type) and getattr(storage.type, "unit", "") == "ns":
+    storage = _storage(array, target)
+    if getattr(storage.type, "unit", "") == "ns":
         storage, unfit = _in_microseconds(storage)
-    if not is_widening(type_of(storage.type), kind):
+    if getattr(array.type, "type_name", "") == _HUGEINT:
+        numbers = [
+            None if value is None else int.from_bytes(value, "little", signed=True) for value in storage.to_pylist()
+        ]
+        return to_arrow(numbers, parse_type(kind))
+    if not is_widening(column_type(array.type, column=column), kind):
         converted, more = to_arrow(storage.to_pylist(), parse_type(kind))
         return converted, sorted(unfit.union(more))
     converted = storage if storage.type == target else storage.cast(target)
     converted, outside = _within_years(converted)
     return converted, sorted(unfit | outside)
+
+
+def _storage(array: pa.Array[Any], target: pa.DataType) -> pa.Array[Any]:
+    """Take an extension type off that the target does not have."""
+    import pyarrow as pa
+
+    if not isinstance(array, pa.ExtensionArray) or array.type == target:
+        return array
+    return array.storage.cast(pa.bool_()) if array.type.extension_name == "arrow.bool8" else array.storage
 
 
 def _in_microseconds(array: pa.Array[Any]) -> tuple[pa.Array[Any], set[int]]:

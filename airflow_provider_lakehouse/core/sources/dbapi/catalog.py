@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN
-from airflow_provider_lakehouse.core.sources.dbapi.batches import BATCH_BYTES
+from airflow_provider_lakehouse.core.sources.dbapi.batches import BATCH_BYTES, column_type
 from airflow_provider_lakehouse.core.sources.dbapi.connection import opened
 from airflow_provider_lakehouse.core.sources.dbapi.drivers import ArrowResult, run
 from airflow_provider_lakehouse.core.sources.dbapi.plan import names_of, text_of, value_of
 from airflow_provider_lakehouse.core.sources.dbapi.values import infer_type
 from airflow_provider_lakehouse.core.sources.relations import Condition
-from airflow_provider_lakehouse.core.types import parse_type, type_of
+from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +65,7 @@ def _refuse_names(names: Sequence[str], settings: DbApiSettings) -> None:
 
 
 def _arrow_types(result: ArrowResult, driver: Driver) -> list[str | None]:
-    types: list[str | None] = [type_of(field.type) for field in result.reader.schema]
+    types: list[str | None] = [column_type(field.type, column=field.name) for field in result.reader.schema]
     if driver.guesses_types:
         sample = next((batch for batch in result.batches() if batch.num_rows), None)
         for place in range(len(types)):

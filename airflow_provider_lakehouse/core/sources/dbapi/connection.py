@@ -41,6 +41,8 @@ _BY_NAME: Final[tuple[tuple[str, type[LakehouseError]], ...]] = (
     ("IntegrityError", DataRejectedError), ("NotSupportedError", UnsupportedError), ("Error", UnavailableError),
 )  # fmt: skip
 """Classes of PEP 249, the first that an error is of; the errors of a connection that went away are of none before the last."""
+_VALUE_WORDS: Final = ("Type mismatch", "Conversion Error", "Out of Range Error", "Invalid Input Error")
+"""How ADBC's SQLite driver and DuckDB begin to say that a value is not what the column is taken for."""
 _ADVICE: Final[dict[type[LakehouseError], str]] = {
     UnavailableError: "The database went away or gave up. Try again later.",
     UnsupportedError: "The database does not support this. Change the query.",
@@ -52,7 +54,7 @@ _ADVICE: Final[dict[type[LakehouseError], str]] = {
 
 @contextmanager
 def opened(settings: DbApiSettings) -> Iterator[tuple[Any, Driver]]:
-    """Open a connection; what its transaction did is rolled back in the end.
+    """Open a connection; it is closed without a commit, so nothing that the transaction did stays.
 
     Yields:
         The connection, its session set up, and what is known of its driver.
@@ -63,25 +65,20 @@ def opened(settings: DbApiSettings) -> Iterator[tuple[Any, Driver]]:
     """
     with translated(settings.server):
         connection = settings.connect()
-        try:
+    try:
+        with translated(settings.server):
             driver = driver_of(connection, paramstyle=settings.paramstyle, quote=settings.quote)
             _set_up(connection, driver)
-            yield connection, driver
-        finally:
-            _end(connection)
+        yield connection, driver
+    finally:
+        with suppress(Exception):  # whatever state it is in
+            connection.close()
 
 
 def _set_up(connection: Any, driver: Driver) -> None:  # noqa: ANN401
     for statement in driver.session:
         cursor = connection.cursor() if driver.module != "duckdb" else connection
         cursor.execute(statement)
-
-
-def _end(connection: Any) -> None:  # noqa: ANN401
-    """Close a connection whatever state it is in; a driver may refuse to roll back while rows are left to fetch."""
-    for act in ("rollback", "close"):
-        with suppress(Exception):
-            getattr(connection, act)()
 
 
 @contextmanager
@@ -122,7 +119,14 @@ def kind_of(error: Exception) -> type[LakehouseError] | None:
     if number in _BY_MYSQL_NUMBER and _is_of(error, "DatabaseError"):
         return _BY_MYSQL_NUMBER[number]
     found = next((kind for name, kind in _BY_NAME if _is_of(error, name)), None)
-    return found or (UnavailableError if isinstance(error, ConnectionError | TimeoutError) else None)
+    return found or _kind_of_stream_error(error)
+
+
+def _kind_of_stream_error(error: Exception) -> type[LakehouseError] | None:
+    """An Arrow stream keeps only the text of what its driver says."""
+    if _is_of(error, "ArrowInvalid") or any(words in str(error) for words in _VALUE_WORDS):
+        return DataRejectedError
+    return UnavailableError if isinstance(error, OSError) else None
 
 
 def _is_of(error: Exception, name: str) -> bool:

@@ -163,7 +163,10 @@ class RowResult:
             _try(getattr(self.connection, name, lambda: None))
 
     def close(self) -> None:
-        """Leave the cursor alone: the unbuffered ones of MySQL would read to the end of their rows to be closed."""
+        """Let PyMySQL forget the rows that are left: it would read them all, or fail to, before it lets go of them."""
+        if hasattr(getattr(self.cursor, "_result", None), "unbuffered_active"):
+            self.cursor._result.unbuffered_active = False
+            self.cursor.connection = None
 
     def fetch(self) -> Sequence[Sequence[Any]]:
         """Return the next rows, none at the end."""
