@@ -4,7 +4,7 @@ Usage: check_extras.py [EXTRA ...], all of them by default; `base` stands for th
 
 For each extra a wheel of this checkout is installed into an environment of its own, which is thrown away. There `probe_extra.py`
 imports every module of the package, uses what the extra brings, and demands that what other extras bring is refused by
-their name. Nothing is compiled: an environment lives for a few seconds.
+their name. Packages are linked from uv's cache and not compiled: an environment lives for a few seconds.
 """
 
 from __future__ import annotations
@@ -66,7 +66,6 @@ def run(*command: str | Path, **variables: str) -> str:
 def check(extra: str, wheel: Path) -> Outcome:
     """Install one extra and probe it."""
     started, packages, failure = monotonic(), 0, ""
-    # Beside the wheel cache's own disk, packages are links and not copies: the environment of the checkout is there.
     with tempfile.TemporaryDirectory(prefix="extra-", dir=wheel.parent) as folder:
         environment = Path(folder, "venv")
         wanted = NAME if extra == BASE else f"{NAME}[{extra}]"
@@ -84,7 +83,9 @@ def check(extra: str, wheel: Path) -> Outcome:
 def main(extras: list[str]) -> int:
     """Check extras, as many at once as there are processors; return how many failed."""
     started, failed = monotonic(), 0
-    with tempfile.TemporaryDirectory(prefix="extras-", dir=Path(sys.prefix).parent) as folder:
+    build = ROOT / "build"
+    build.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="extras-", dir=build) as folder:
         run(UV, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT)
         (wheel,) = Path(folder).glob("*.whl")
         with ThreadPoolExecutor(min(4, os.cpu_count() or 1)) as pool:

@@ -64,13 +64,23 @@ def read_avro(folder: Path) -> None:
     import fastavro
 
     from airflow_provider_lakehouse.core.sources.base import Rejects
+    from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 
     schema = {"type": "record", "name": "row", "fields": [{"name": "id", "type": "long"}]}
     with (folder / "rows.avro").open("wb") as file:
         fastavro.writer(file, schema, [{"id": 1}])
-    source = find("sources", "files")(pattern=f"{folder}/rows.avro")
+    source = FileSource(FileSettings(f"{folder}/rows.avro"))
     rows = source.read(source.plan(position=None, now=NOW), rejects=Rejects()).read_all()
     assert rows["id"].to_pylist() == [1]
+
+
+def read_database(driver: str, **arguments: str) -> None:
+    """Read a row of a database through a driver."""
+    from airflow_provider_lakehouse.core.sources.base import Rejects
+
+    source = find("sources", "dbapi")(driver=driver, arguments=arguments, uri="sqlite://", query="SELECT 1 AS one")
+    rows = source.read(source.plan(position=None, now=NOW), rejects=Rejects()).read_all()
+    assert rows["one"].to_pylist() == [1]
 
 
 def imports(*modules: str) -> Callable[[Path], None]:
@@ -79,6 +89,8 @@ def imports(*modules: str) -> Callable[[Path], None]:
 
 
 PROMISES: dict[str, Callable[[Path], None]] = {
+    "base": lambda folder: read_database("sqlite3", database=":memory:"),
+    "adbc": lambda folder: read_database("adbc_driver_sqlite.dbapi"),
     "iceberg": lambda folder: write_and_read("iceberg", folder),
     "delta": lambda folder: write_and_read("delta", folder),
     "duckdb": lambda folder: query(),

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 
+from airflow.sdk.exceptions import AirflowException
+
 from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.registry import find
+from airflow_provider_lakehouse.core.registry import find, is_registered
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
 
 if TYPE_CHECKING:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
     from airflow.sdk import Connection
 
     from airflow_provider_lakehouse.core.engines.base import Engine
@@ -107,15 +110,47 @@ def open_sql_source(connection: Connection, **settings: Any) -> Source:  # noqa:
     """Open the database that a connection of its own type describes.
 
     Args:
-        connection: Its type is the registered name of the source, such as `postgres`. Extras are options of the driver,
-            such as `sslmode`.
+        connection: Where its type is the registered name of a source, such as `postgres`, extras are options of the
+            driver, such as `sslmode`. Any other type is opened by its own provider's hook, which has to be one for SQL.
         **settings: Of the source: what to read, and how.
 
     Raises:
-        InvalidRequestError: There is no source for the type, or a setting is wrong.
+        InvalidRequestError: There is no source and no hook for the type, or a setting is wrong.
     """
-    source: Source = find("sources", str(connection.conn_type))(dsn=_dsn(connection), **settings)
+    kind = str(connection.conn_type)
+    if is_registered("sources", kind):
+        name, place = kind, dict[str, Any](dsn=_dsn(connection))
+    else:
+        name, place = "dbapi", {"uri": _uri(connection), "connect": _sql_hook(connection).get_conn}
+    source: Source = find("sources", name)(**place, **settings)
     return source
+
+
+def _sql_hook(connection: Connection) -> DbApiHook:
+    from airflow.providers.common.sql.hooks.sql import DbApiHook
+
+    hook: object
+    try:
+        hook = connection.get_hook()  # type: ignore[no-untyped-call]
+    except (AirflowException, ImportError) as error:
+        raise InvalidRequestError(
+            f"Nothing here opens connections of type {str(connection.conn_type)!r}. Install the provider of that database.",
+            connection=str(connection.conn_id),
+        ) from error
+    if not isinstance(hook, DbApiHook):
+        raise InvalidRequestError(
+            f"Connection {connection.conn_id!r} of type {str(connection.conn_type)!r} is not one of an SQL database. "
+            "Use one that is.",
+            hook=type(hook).__name__,
+        )
+    return hook
+
+
+def _uri(connection: Connection) -> str:
+    """Return where a database is, without who asks; databases in a file have a path where others have a host."""
+    host, port = connection.host or "", f":{connection.port}" if connection.port else ""
+    place = f"{host}{port}/{quote(connection.schema or '', safe='')}" if "/" not in host else quote(host)
+    return f"{connection.conn_type}://{place}"
 
 
 def _dsn(connection: Connection) -> str:

@@ -61,6 +61,11 @@ Use one of: delta, iceberg, memory. [kind='tables' name='parquet']
     raise InvalidRequestError(f"Nothing among {kind} is called {name!r}. Use one of: {known}.", kind=kind, name=name)
 
 
+def is_registered(kind: str, name: str) -> bool:
+    """Tell whether somebody registered the name: we, or an entry point."""
+    return name in BUILT_IN[kind] or name in entry_points(group=f"{_PACKAGE}.{kind}").names
+
+
 def _load(path: str, *, kind: str, name: str, extra: str) -> Any:  # noqa: ANN401
     missing = next((module for module in NEEDS.get(extra, ()) if find_spec(module) is None), None)
     if missing is not None:

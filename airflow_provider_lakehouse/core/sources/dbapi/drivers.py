@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 _FIRST_ROWS: Final = 1_000
 _MAX_ROWS: Final = 100_000
-_BACKTICKS: Final = ("pymysql", "MySQLdb", "mysql", "mariadb", "databricks")
 _MYSQL: Final = ("pymysql", "MySQLdb", "mysql", "mariadb")
+# SQLite takes a name between double quotes that is no column for a text, and would deliver that.
+_BACKTICKS: Final = (*_MYSQL, "databricks", "sqlite3", "MySQL", "MariaDB", "SQLite")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +74,7 @@ def driver_of(connection: object, *, paramstyle: str = "", quote: str = "") -> D
         raise InvalidRequestError(
             f"The driver {package!r} does not say how it takes parameters. Give the setting paramstyle.", driver=package
         )
-    is_backtick = top in _BACKTICKS or vendor in ("MySQL", "MariaDB")
+    is_backtick = top in _BACKTICKS or vendor in _BACKTICKS
     return Driver(top, vendor, Dialect(style, quote or ("`" if is_backtick else '"')))
 
 

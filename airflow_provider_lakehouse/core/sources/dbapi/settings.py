@@ -43,7 +43,7 @@ class DbApiSettings:
         unfit: What becomes of a value that its column's type does not hold: its row is rejected, or it is null.
         as_text: Nothing is taken as text here; cast in a query instead.
         paramstyle: How statements name their parameters, see `PARAMSTYLES`; empty takes the driver's word.
-        quote: Character around names; empty for the driver's: a backtick for MySQL and its kin, else a double quote.
+        quote: Character around names; empty for the driver's: a backtick for MySQL and SQLite, else a double quote.
 
     Raises:
         InvalidRequestError: The settings contradict each other.

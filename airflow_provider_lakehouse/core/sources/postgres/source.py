@@ -278,6 +278,10 @@ def open_source(**settings: Any) -> PostgresSource:  # noqa: ANN401
         InvalidRequestError: A setting is unknown, missing or wrong.
     """
     values: dict[str, Any] = {n: tuple(value) if isinstance(value, list) else value for n, value in settings.items()}
+    if isinstance(values.get("columns"), Mapping):
+        raise InvalidRequestError(
+            "PostgreSQL says itself which types its columns have. Name the columns, and cast in a query, or use as_text."
+        )
     try:
         if isinstance(values.get("partition"), Mapping):
             values["partition"] = PartitionRange(**values["partition"])
