@@ -57,7 +57,8 @@ docs: env-dev ## Run the examples in docstrings and in docs/
 bench: env-bench ## Measure against other libraries and against the limits of the machine
 	@$(BIN)/python -m benchmarks $(ARGS)
 
-constraints: env-dev ## Renew the tested set of versions after a change of dependencies (UPGRADE=1: newest of everything)
+constraints: ## Renew the tested set of versions after a change of dependencies (UPGRADE=1: newest of everything)
+	@test -x $(BIN)/uv || scripts/bootstrap.sh dev  # one that is there may lack what was just added
 	@for version in $(CONSTRAINED_PYTHONS); do \
 	  echo "constraints-$$version.txt"; \
 	  $(BIN)/uv pip compile pyproject.toml --all-extras --python-version $$version $(if $(UPGRADE),--upgrade) \

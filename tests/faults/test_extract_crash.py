@@ -33,6 +33,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 PIPELINE = "dag/task"
 TOKEN = WriteToken(PIPELINE, "after nothing")
 FORMATS = ["memory", "iceberg", "delta"]
+SWEPT = ["memory", "delta"]  # the steps of Iceberg's own commit are swept with every load mode
 
 
 class Watched:
@@ -123,7 +124,7 @@ def prepared(root: Path, format_: str, number: int) -> Task:
     return task
 
 
-@pytest.mark.parametrize("format_", FORMATS)
+@pytest.mark.parametrize("format_", SWEPT)
 def test_an_extraction_ends_the_same_wherever_it_dies(tmp_path: Path, format_: str) -> None:
     steps = crash_sweep(
         prepare=lambda number: prepared(tmp_path, format_, number),
