@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "airflow_provider_lakehouse"
 HEAVY = (
+    "adbc_driver_manager",
     "awswrangler",
     "boto3",
     "confluent_kafka",

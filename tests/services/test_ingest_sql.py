@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from airflow_provider_lakehouse.bridge.connections import open_sql_source
 from airflow_provider_lakehouse.bridge.state import PLAN_KEY
-from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnavailableError
 from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 from airflow_provider_lakehouse.operators.ingest_sql import LakehouseIngestSqlOperator
 
@@ -126,6 +126,28 @@ def test_a_full_extract_replaces(orders: Any) -> None:
 def test_a_partition_is_read_alone(orders: Any) -> None:
     ingest(extract="partition", partition={"column": "id", "start": "2", "end": "3"}).execute(context())
     assert ids() == [2]
+
+
+def test_a_connection_that_is_lost_commits_nothing_and_a_retry_reads_the_same_range(orders: Any, dsn: str) -> None:
+    """The database itself kills the session in the middle of its rows; planning does not ask for that column."""
+    orders(
+        "CREATE TABLE switch AS SELECT true AS is_on; INSERT INTO orders SELECT i, 0 FROM generate_series(4, 200000) AS i"
+    )
+    orders("""
+        CREATE FUNCTION lose(i bigint) RETURNS bigint STABLE LANGUAGE plpgsql AS $$ BEGIN
+            IF i = 150000 AND (SELECT is_on FROM switch) THEN PERFORM pg_terminate_backend(pg_backend_pid()); END IF;
+            RETURN i;
+        END $$
+    """)
+    first = context()
+    lossy = {"relation": "", "query": "SELECT id, lose(id) AS same FROM orders", "cursor": "id"}
+    with pytest.raises(UnavailableError):
+        increment(**lossy).execute(first)
+    table = LakehouseHook().table("bronze.orders")
+    assert not table.exists() or not ids()
+    orders("UPDATE switch SET is_on = false; INSERT INTO orders VALUES (200001, 1)")
+    assert increment(**lossy).execute(first)["rows_inserted"] == 200_000
+    assert max(ids()) == 200_000
 
 
 def test_lineage_names_the_relation(orders: Any) -> None:

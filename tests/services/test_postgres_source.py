@@ -122,6 +122,16 @@ def test_a_plan_is_refused_once_the_columns_changed(dsn: str, sql: Any) -> None:
         of.read(plan, rejects=Rejects())
 
 
+@pytest.mark.parametrize("columns", [(), ("i", "gone")])
+def test_a_plan_is_refused_once_a_column_was_dropped(dsn: str, sql: Any, columns: tuple[str, ...]) -> None:
+    sql("CREATE TABLE t AS SELECT 1 AS i, 2 AS gone")
+    of = source(dsn, "t", columns=columns)
+    plan = of.plan(position=None, now=NOW)
+    sql("ALTER TABLE t DROP COLUMN gone")
+    with pytest.raises((DataRejectedError, InvalidRequestError)):
+        of.read(plan, rejects=Rejects())
+
+
 def test_ranges_planned_before_the_table_grew_and_shrank_still_hold_every_row(dsn: str, sql: Any) -> None:
     sql("CREATE TABLE t AS SELECT i, repeat('x', 1900) AS pad FROM generate_series(1, 10000) AS i")
     of = source(dsn, "t", columns=("i",))

@@ -105,6 +105,17 @@ HARD_VALUES: list[tuple[str, str, list[str | None]]] = [
     ("timestamptz[]", "list<timestamptz>", ['{"2024-01-01 00:00:00+00",NULL}']),
     ("jsonb[]", "list<string>", ['{"{\\"a\\": 1.10}"}']),
     ("mood[]", "list<string>", ['{"so so",NULL}']),
+    ("pair[]", "list<string>", ['{"(1,\\"a, b\\")",NULL,"(,)"}']),
+    ("interval[]", "list<string>", ['{"1 day",NULL}']),
+    ("tags", "list<string>", ['{a,"b c",NULL}', "{}"]),
+    ("pair_of_mine", "string", ["(7,x)"]),
+    ("numeric(1000,500)", "string", ["1." + "1" * 500]),
+    ("int4multirange", "string", ["{[1,3),[5,9)}"]),
+    ("tsvector", "string", ["'a':1 'b':2"]),
+    ("point", "string", ["(1.5,-2)"]),
+    ("macaddr", "string", ["08:00:2b:01:02:03"]),
+    ("pg_lsn", "string", ["16/B374D848"]),
+    ("varbit", "string", ["10101", ""]),
 ]
 
 
@@ -144,7 +155,7 @@ def expected_of(text: Any, kind: str) -> str | None:
 def own_types(sql: Any) -> None:
     sql("CREATE TYPE mood AS ENUM ('so so', 'ha''ppy')")
     sql("CREATE DOMAIN positive AS numeric(10,2) CHECK (VALUE > 0)")
-    sql("CREATE TYPE pair AS (a int, b text)")
+    sql("CREATE TYPE pair AS (a int, b text); CREATE DOMAIN tags AS text[]; CREATE DOMAIN pair_of_mine AS pair")
 
 
 @pytest.mark.usefixtures("own_types")

@@ -1,0 +1,10 @@
+"""Runs the Python blocks of pages that are whole programs."""
+
+from __future__ import annotations
+
+from sybil import Sybil
+from sybil.parsers.markdown import PythonCodeBlockParser
+
+WHOLE = ["how-to/load-from-a-database.md"]
+
+pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], patterns=WHOLE).pytest()
