@@ -106,7 +106,7 @@ def to_arrow(values: Sequence[Any], node: TypeNode) -> Converted:
     import pyarrow as pa
 
     target = arrow_type(str(node))
-    if set(map(type, values)) <= {_READY.get(node.name), type(None)}:
+    if _are_ready(values, node):
         try:
             return pa.array(values, target), ()
         except (pa.ArrowException, *_NOT):
@@ -123,6 +123,13 @@ def to_arrow(values: Sequence[Any], node: TypeNode) -> Converted:
     if node.name == "uuid":
         return pa.ExtensionArray.from_storage(target, pa.array(converted, target.storage_type)), unfit
     return pa.array(converted, target), unfit
+
+
+def _are_ready(values: Sequence[Any], node: TypeNode) -> bool:
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {datetime} and node.name == "timestamp":
+        return all(value is None or value.tzinfo is None for value in values)
+    return kinds <= {_READY.get(node.name)}
 
 
 def as_json(values: Mapping[str, Any]) -> str:
