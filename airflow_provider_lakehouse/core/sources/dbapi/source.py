@@ -45,7 +45,7 @@ class DbApiSource:
             caller does not declare are decided when the plan is made, from what the driver says, or from the first 1,000
             rows where it says nothing; they are refused rather than guessed where those do not decide them.
         Replay: a database gives no old state back, so a second read of a plan gives the same range as of the second
-            read. A plan whose columns changed meanwhile is refused.
+            read. A plan is refused once the names of its columns changed; values of another type reject their row.
         Missed rows: `incremental` never sees deletions, rows whose cursor is null (the plan's `left_out` then says so),
             nor rows that commit later than the lag allows.
         Memory: four batches of about 4 MiB, or as large as an Arrow driver makes them, provided that the driver streams:
