@@ -1,4 +1,4 @@
-"""Reach Iceberg catalogs: by configuration, with failures told apart, one compare-and-swap at a time."""
+"""Reach Iceberg catalogs: by configuration, one compare-and-swap at a time."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import random
 import sqlite3
 import time
 import weakref
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -19,11 +19,13 @@ from airflow_provider_lakehouse.core.errors import (
     UnsupportedError,
 )
 from airflow_provider_lakehouse.core.tables.base import no_probe
+from airflow_provider_lakehouse.core.tables.iceberg.glue import keep_tokens_out
 from airflow_provider_lakehouse.core.tables.iceberg.io import IO_CLASS
+from airflow_provider_lakehouse.core.tables.iceberg.refusals import refusal, translated
 from airflow_provider_lakehouse.core.tables.storage import local_uri, open_storage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from pyiceberg.catalog import Catalog as IcebergCatalog
     from pyiceberg.table import Table as IcebergTable
@@ -40,15 +42,6 @@ SQLITE_FILE: Final = "catalog.db"
 SQLITE_WAIT_SECONDS: Final = 60
 """How long a process waits for another that writes to the same SQLite catalog."""
 _OPEN_ATTEMPTS: Final = 5
-_LOST_RACES: Final = ("sequence number", "already exists")
-
-
-class LostRaceError(Exception):
-    """Another commit came first; nothing was written. Never leaves the backend."""
-
-
-class UnknownOutcomeError(Exception):
-    """The catalog did not say whether the commit landed. Never leaves the backend."""
 
 
 class Connection:
@@ -70,6 +63,7 @@ class Connection:
         catalog = _open(self.settings)
         if (engine := getattr(catalog, "engine", None)) is not None:  # a catalog in SQL keeps connections
             weakref.finalize(self, engine.dispose)
+        keep_tokens_out(catalog)
         self.probe("after iceberg.open")
         return catalog
 
@@ -124,7 +118,7 @@ class Connection:
         try:
             response = catalog.commit_table(table, (uuid, *requirements), tuple(updates))
         except Exception as error:
-            raise _refusal(error, table) from error
+            raise refusal(error, name=".".join(table.name())) from error
         self.probe("after iceberg.commit")
         self._remove_old_metadata(table, response.metadata)
 
@@ -166,54 +160,6 @@ def check_writable(metadata: TableMetadata, *, name: str) -> None:
             table=name,
             format_version=metadata.format_version,
         )
-
-
-@contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Turn what a catalog raises outside of commits into one of the seven kinds."""
-    try:
-        yield
-    except LakehouseError:
-        raise
-    except Exception as error:
-        raise _kind(error, name) from error
-
-
-def _kind(error: Exception, name: str) -> LakehouseError:
-    import pyiceberg.exceptions as e
-
-    facts = {"table": name, "cause": type(error).__name__}
-    if isinstance(error, e.NoSuchTableError | e.NoSuchNamespaceError):
-        return InvalidRequestError(f"There is no table {name!r}. Create it.", **facts)
-    if isinstance(error, e.NotInstalledError | ImportError | NotImplementedError):
-        return UnsupportedError("The catalog needs what is not installed or not built. Install its extra.", **facts)
-    if isinstance(error, e.UnauthorizedError | e.ForbiddenError | e.OAuthError | e.BadRequestError | PermissionError):
-        return InvalidRequestError("The catalog refused the request. Check the credentials and the settings.", **facts)
-    if isinstance(error, e.NoSuchPropertyException | e.NoSuchIdentifierError):
-        return InvalidRequestError("The catalog cannot work with these settings, or this name. Correct them.", **facts)
-    if isinstance(error, e.ValidationError | FileNotFoundError | ValueError | TypeError):
-        return DamagedError(f"The metadata of {name!r} cannot be read. Look before you write again.", **facts)
-    return UnavailableError("The catalog did not answer as it should. Run again later.", **facts)
-
-
-def _refusal(error: Exception, table: IcebergTable) -> Exception:
-    """Tell what a failed commit means."""
-    import pyiceberg.exceptions as e
-
-    name = ".".join(table.name())
-    if isinstance(error, e.CommitFailedException) or (
-        isinstance(error, ValueError | e.BadRequestError) and any(text in str(error) for text in _LOST_RACES)
-    ):
-        return LostRaceError(name)
-    certain = (
-        e.NoSuchTableError,
-        e.UnauthorizedError,
-        e.ForbiddenError,
-        e.BadRequestError,
-        e.ValidationError,
-        ValueError,
-    )
-    return _kind(error, name) if isinstance(error, certain) else UnknownOutcomeError(name)
 
 
 def _open(settings: CatalogSettings) -> IcebergCatalog:

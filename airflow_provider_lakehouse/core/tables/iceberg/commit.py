@@ -14,13 +14,9 @@ from airflow_provider_lakehouse.core.errors import (
     LakehouseError,
     OutcomeUnknownError,
 )
-from airflow_provider_lakehouse.core.tables.iceberg.catalog import (
-    LostRaceError,
-    UnknownOutcomeError,
-    check_writable,
-    translated,
-)
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import check_writable
 from airflow_provider_lakehouse.core.tables.iceberg.files import data_folder, metadata_folder
+from airflow_provider_lakehouse.core.tables.iceberg.refusals import LostRaceError, UnknownOutcomeError, translated
 from airflow_provider_lakehouse.core.tables.iceberg.scan import MAIN
 from airflow_provider_lakehouse.core.tables.iceberg.tokens import remember, remembered
 
@@ -113,7 +109,8 @@ class _Commit:
         step: Decides what to submit.
         pause: Waits some seconds.
         unknown: The first attempt whose outcome the catalog did not tell; it may land as long as nothing else does.
-        last: What the newest attempt would have returned.
+        lost: Whether the newest attempt lost a race, and the table has not been looked at since.
+        tried: The metadata files of every attempt, by its version and instant.
     """
 
     connection: Connection
@@ -122,36 +119,44 @@ class _Commit:
     step: Step
     pause: Callable[[float], None]
     unknown: Exception | None = None
-    last: CommitResult | None = None
+    lost: bool = False
+    tried: dict[tuple[int, datetime], list[str]] = field(default_factory=dict)
 
     def run(self) -> tuple[IcebergTable, CommitResult]:
         """Submit until it is committed; return the state of the table that was last looked at, and the result."""
-        for attempt in range(MAX_ATTEMPTS):
+        for attempt in range(MAX_ATTEMPTS + 1):  # the last one only looks whether the one before it landed
             try:
                 table = self.connection.load(self.name)
-                known = self._attempt(table)
+                done = self._known(table) or (self._submit(table) if attempt < MAX_ATTEMPTS else None)
             except ConflictError:
                 raise  # the branch moved on, so that an attempt of unknown outcome can no longer land
             except Exception as error:
-                if self.unknown is None or isinstance(error, OutcomeUnknownError):
+                if (self.unknown is None and not self.lost) or isinstance(error, OutcomeUnknownError):
                     raise
                 raise self._outcome_unknown() from error
-            if known is not None:
-                return table, known
+            if done is not None:
+                self._remove(table, but=(done.version, done.committed_at))
+                return table, done
             longest = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2**attempt)
             self.pause(random.uniform(longest / 2, longest))  # noqa: S311
         if self.unknown is not None:
             raise self._outcome_unknown() from self.unknown
         raise ConflictError("Other writers kept winning. Run again later.", table=self.name, attempts=MAX_ATTEMPTS)
 
-    def _attempt(self, table: IcebergTable) -> CommitResult | None:
-        """Submit once; None when the race was lost, or nobody knows."""
+    def _known(self, table: IcebergTable) -> CommitResult | None:
+        """Return what the token wrote, as the first to tell where an attempt of this call did."""
         if (known := remembered(table.metadata, self.token)) is not None:
-            own = self.unknown is not None and self.last is not None and known.version == self.last.version
-            return replace(known, replayed=False) if own else known
+            return replace(known, replayed=(known.version, known.committed_at) not in self.tried)
+        self.lost = False
+        if self.unknown is None:
+            self._remove(table)
+        return None
+
+    def _submit(self, table: IcebergTable) -> CommitResult | None:
+        """Submit once; None when the race was lost, or nobody knows."""
         check_writable(table.metadata, name=self.name)
         submission, result = self.step(table, _now(table.metadata))
-        self.last = result
+        self.tried[result.version, result.committed_at] = submission.written
         remembering = remember(table.metadata, result, branch=submission.branch)
         try:
             self.connection.submit(
@@ -161,17 +166,22 @@ class _Commit:
             # The same files again next time: only one of the two attempts can win, so trying on is safe and finds out.
             self.unknown = self.unknown or error
             return None
-        except (LostRaceError, LakehouseError) as error:
-            if self.unknown is None:
-                self._remove(table, submission.written)
-            if isinstance(error, LakehouseError):
-                raise
+        except LostRaceError:
+            # The winner may be this very request: what passes it on sends it again when the first answer is lost.
+            self.lost = True
             return None
+        except LakehouseError:
+            if self.unknown is None:
+                self._remove(table)
+            raise
         return result
 
-    def _remove(self, table: IcebergTable, written: list[str]) -> None:
+    def _remove(self, table: IcebergTable, *, but: tuple[int, datetime] | None = None) -> None:
+        """Remove the metadata files of attempts that did not land, and cannot land any more."""
+        gone = [uri for attempt, written in self.tried.items() if attempt != but for uri in written]
         with suppress(LakehouseError):
-            self.connection.storage(table).delete(written)
+            self.connection.storage(table).delete(gone)
+        self.tried = {attempt: written if attempt == but else [] for attempt, written in self.tried.items()}
 
     def _outcome_unknown(self) -> OutcomeUnknownError:
         return OutcomeUnknownError(

@@ -7,8 +7,9 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, LakehouseError
-from airflow_provider_lakehouse.core.tables.iceberg.catalog import FORMAT_VERSION, catalog_properties, translated
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import FORMAT_VERSION, catalog_properties
 from airflow_provider_lakehouse.core.tables.iceberg.files import TARGET_BYTES_PROPERTY
+from airflow_provider_lakehouse.core.tables.iceberg.refusals import translated
 from airflow_provider_lakehouse.core.tables.iceberg.schema import partition_spec, sort_order, to_iceberg
 from airflow_provider_lakehouse.core.tables.iceberg.write import COMMENT_PROPERTY
 

@@ -6,14 +6,10 @@ from typing import TYPE_CHECKING, Literal
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import CommitResult
-from airflow_provider_lakehouse.core.tables.iceberg.catalog import (
-    LostRaceError,
-    UnknownOutcomeError,
-    check_writable,
-    translated,
-)
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import check_writable
 from airflow_provider_lakehouse.core.tables.iceberg.commit import MAX_ATTEMPTS, Submission, in_milliseconds
 from airflow_provider_lakehouse.core.tables.iceberg.history import changes_files
+from airflow_provider_lakehouse.core.tables.iceberg.refusals import LostRaceError, UnknownOutcomeError, translated
 from airflow_provider_lakehouse.core.tables.iceberg.scan import MAIN, snapshot_at
 from airflow_provider_lakehouse.core.tables.iceberg.snapshot import (
     ROWS_ADDED,

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DamagedError, InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.tables.base import HEAD, NO_VERSION, FileListing
-from airflow_provider_lakehouse.core.tables.iceberg.catalog import translated
 from airflow_provider_lakehouse.core.tables.iceberg.columns import Projection
 from airflow_provider_lakehouse.core.tables.iceberg.deletes import read_deletes
+from airflow_provider_lakehouse.core.tables.iceberg.refusals import translated
 from airflow_provider_lakehouse.core.tables.iceberg.schema import from_iceberg
 from airflow_provider_lakehouse.core.tables.iceberg.updates import kind_of
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import HEAD, TableIdentity, no_probe
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
-from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection, translated
+from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection
 from airflow_provider_lakehouse.core.tables.iceberg.commit import commit_once
 from airflow_provider_lakehouse.core.tables.iceberg.creation import create_table, default_location, drop_table
 from airflow_provider_lakehouse.core.tables.iceberg.history import facts_of, history_of
@@ -17,6 +17,7 @@ from airflow_provider_lakehouse.core.tables.iceberg.references import (
     drop_reference,
     name_state,
 )
+from airflow_provider_lakehouse.core.tables.iceberg.refusals import translated
 from airflow_provider_lakehouse.core.tables.iceberg.scan import list_files
 from airflow_provider_lakehouse.core.tables.iceberg.tokens import remembered
 from airflow_provider_lakehouse.core.tables.iceberg.write import ChangeStep

@@ -6,7 +6,9 @@ import multiprocessing
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import ValidationError
 from pyiceberg.exceptions import CommitFailedException, ServerError
+from pyiceberg.table import CommitTableResponse
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, OutcomeUnknownError
 from airflow_provider_lakehouse.core.tables.base import At, Change, WriteToken
@@ -72,18 +74,52 @@ def data_files(root: Path) -> list[str]:
     return sorted(path.name for path in root.glob("lake/shop/items/data/**/*.parquet"))
 
 
+def manifest_lists(root: Path) -> list[str]:
+    return sorted(path.name for path in root.glob("lake/shop/items/metadata/*/*-snapshot.avro"))
+
+
+def unreadable(message: str) -> Exception:
+    """What PyIceberg raises when half of the answer is missing."""
+    try:
+        CommitTableResponse.model_validate_json(message)
+    except ValidationError as error:
+        return error
+    raise AssertionError(message)
+
+
+ANSWERS: list[Callable[[str], Exception]] = [ServerError, CommitFailedException, unreadable]
+"""A request that is sent again by what passes it on loses a race against itself."""
+
+
 @pytest.mark.parametrize("fate", ["before", "after"])
-def test_a_commit_whose_answer_is_lost_is_found_out_and_done_once(tmp_path: Path, fate: str) -> None:
-    target, _ = flaky(tmp_path, fate)
+@pytest.mark.parametrize("error", ANSWERS)
+def test_a_commit_whose_answer_is_lost_is_found_out_and_done_once(
+    tmp_path: Path, fate: str, error: Callable[[str], Exception]
+) -> None:
+    target, _ = flaky(tmp_path, fate, error=error)
     result = add(target, 1, 2)
     assert (result.rows_added, result.replayed) == (2, False)
     assert ids(target) == [1, 2]
     assert len(data_files(tmp_path)) == 1
+    assert len(manifest_lists(tmp_path)) == 1
     assert add(target, 1, 2).replayed
 
 
-def test_files_are_kept_while_nobody_can_tell_whether_the_commit_landed(tmp_path: Path) -> None:
-    target, _ = flaky(tmp_path, "after", down=True)
+@pytest.mark.parametrize("error", ANSWERS)
+def test_the_last_attempt_is_found_out_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Callable[[str], Exception]
+) -> None:
+    monkeypatch.setattr(iceberg_commit, "MAX_ATTEMPTS", 1)
+    target, _ = flaky(tmp_path, "after", error=error)
+    assert not add(target, 1).replayed
+    assert ids(target) == [1]
+
+
+@pytest.mark.parametrize("error", ANSWERS)
+def test_files_are_kept_while_nobody_can_tell_whether_the_commit_landed(
+    tmp_path: Path, error: Callable[[str], Exception]
+) -> None:
+    target, _ = flaky(tmp_path, "after", down=True, error=error)
     with pytest.raises(OutcomeUnknownError):
         add(target, 1)
     assert len(data_files(tmp_path)) == 1
