@@ -88,7 +88,7 @@ def read_connection(connection: Connection) -> LakehouseSettings:
     )
     return LakehouseSettings(
         catalog,
-        _engine(extra, properties, conn_id),
+        _engine(extra, conn_id),
         engine_name=str(extra.get("engine", _DEFAULT_ENGINE)),
         table_page=str(extra.get("table_page", "")),
     )
@@ -220,9 +220,8 @@ def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _engine(extra: Mapping[str, Any], properties: Mapping[str, str], conn_id: str) -> EngineSettings:
-    storage = {name: value for name, value in properties.items() if name.startswith("s3.")}
-    settings: dict[str, Any] = {"storage": storage, "spill_directory": extra.get("spill_directory")}
+def _engine(extra: Mapping[str, Any], conn_id: str) -> EngineSettings:
+    settings: dict[str, Any] = {"spill_directory": extra.get("spill_directory")}
     if "memory_limit_mb" in extra:
         settings["memory_limit_bytes"] = _number(extra["memory_limit_mb"], "memory_limit_mb", conn_id) * _MIB
     if "threads" in extra:

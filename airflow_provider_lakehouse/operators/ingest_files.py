@@ -127,14 +127,14 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
             self.log.warning("%d rows were refused: see table %s", result.rows_rejected, self.quarantine)
 
     def _source_settings(self) -> FileSettings:
-        engine = self.hook.settings.engine
+        settings = self.hook.settings
         return FileSettings(
             self.files,
             format=self.file_format,
             schema=read_schema(self.columns, required=self.required) if self.columns else None,
             settle=timedelta(seconds=self.settle_seconds),
-            properties=engine.storage,
-            memory_bytes=engine.memory_limit_bytes,
-            threads=engine.threads,
-            folder=engine.spill_directory,
+            properties=settings.catalog.properties,
+            memory_bytes=settings.engine.memory_limit_bytes,
+            threads=settings.engine.threads,
+            folder=settings.engine.spill_directory,
         )

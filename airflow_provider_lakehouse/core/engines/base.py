@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
@@ -31,14 +31,11 @@ class EngineSettings:
         threads: At most this many; None for one for each core.
         spill_directory: Folder for temporary files; None for the system's. Each session uses a folder of its own in
             it and removes it in the end.
-        storage: How to reach object storage, by Iceberg's names (`s3.endpoint`, `s3.access-key-id`, ...). May hold
-            secrets, so it is left out of `repr`.
     """
 
     memory_limit_bytes: int = DEFAULT_MEMORY_BYTES
     threads: int | None = None
     spill_directory: str | None = None
-    storage: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         """Refuse limits under which no engine can work."""

@@ -89,7 +89,7 @@ class DuckDBEngine:
             with ExitStack() as stack:
                 connection = _connect(self._settings, folder)
                 stack.callback(connection.close)
-                session = Session(connection, storage=self._settings.storage)
+                session = Session(connection)
                 stack.callback(session.close)
                 yield session
         finally:
@@ -99,9 +99,8 @@ class DuckDBEngine:
 class Session:
     """One database, and the results that are still being read from it."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, *, storage: Mapping[str, str]) -> None:
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
-        self._storage = storage
         self._cursors: list[duckdb.DuckDBPyConnection] = []
         self._failures: list[BaseException] = []
 
@@ -112,15 +111,11 @@ class Session:
 
     def attach(self, tables: Mapping[str, Relation]) -> None:
         """Make tables known under their names."""
-        attach(self, tables, storage=self._storage)
+        attach(self, tables)
 
     def register(self, name: str, rows: Rows) -> None:
         """Name rows from outside for the statements of this session."""
         self._connection.register(name, self._watched(rows))
-
-    def register_filesystem(self, filesystem: Any) -> None:  # noqa: ANN401
-        """Read files of its protocol through an fsspec file system."""
-        self._connection.register_filesystem(filesystem)
 
     def note_failure(self, failure: BaseException) -> None:
         """Remember what went wrong in rows from outside: DuckDB reports it as a failure of its own."""

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _FILE: Final = "__lakehouse_file"
 _ROW: Final = "file_row_number"
-_S3: Final = "s3://"
 _FLOATS: Final = ("float", "double")
 
 
@@ -41,28 +40,27 @@ class Attachable(Protocol):
     def register(self, name: str, rows: Rows) -> None:
         """Name rows from outside."""
 
-    def register_filesystem(self, filesystem: Any) -> None:  # noqa: ANN401
-        """Read files of its protocol through an fsspec file system."""
-
     @property
     def note_failure(self) -> Callable[[BaseException], None]:
         """Remember what went wrong in rows from outside."""
 
 
-def attach(session: Attachable, tables: Mapping[str, Relation], *, storage: Mapping[str, str]) -> None:
+def attach(session: Attachable, tables: Mapping[str, Relation]) -> None:
     """Make tables known under their names. Their data is read when a query asks for it.
+
+    Files on local disk are read by DuckDB itself, those on S3 by the table: DuckDB would need an extension that is
+    downloaded, or a file system in Python, whose files its threads cannot share and which takes more time.
 
     Args:
         session: Where.
         tables: By name; a name with a dot is a schema and a table.
-        storage: How to reach object storage; empty lets the table read its files itself.
 
     Raises:
         InvalidRequestError: A table does not exist, or its columns differ only in case.
         UnsupportedError: Addresses are asked of a table that gives none.
     """
     for name, relation in tables.items():
-        source = _source(session, f"__lakehouse_of_{name}", relation, storage)
+        source = _source(session, f"__lakehouse_of_{name}", relation)
         schema, _, table = name.rpartition(".")
         if schema:
             session.execute(f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}")
@@ -70,7 +68,7 @@ def attach(session: Attachable, tables: Mapping[str, Relation], *, storage: Mapp
         session.execute(f"CREATE OR REPLACE VIEW {target} AS {source}")
 
 
-def _source(session: Attachable, name: str, relation: Relation, storage: Mapping[str, str]) -> str:
+def _source(session: Attachable, name: str, relation: Relation) -> str:
     import pyarrow as pa
 
     if isinstance(relation, pa.Table):
@@ -80,12 +78,12 @@ def _source(session: Attachable, name: str, relation: Relation, storage: Mapping
     view = relation if isinstance(relation, TableView) else TableView(relation)
     if view.addressed:
         require(view.table, Addressing, purpose="to tell where rows are")
-    if isinstance(view.table, Listing):
+    if isinstance(view.table, Listing) and _is_local(view.table.identity.location):
         listing = view.table.list_files(where=view.where, at=view.at)
         _require_distinct(listing.schema.names)
         condition = filter_sql(view.where, listing.schema)
-        if condition is not None and _is_readable(listing, storage):
-            files = _ListedFiles(session, name, listing, storage, addressed=view.addressed).select()
+        if condition is not None and _is_readable(listing):
+            files = _ListedFiles(session, name, listing, addressed=view.addressed).select()
             return f"FROM ({files}) WHERE {condition}" if condition else files
     return _scanned(session, name, view)
 
@@ -108,10 +106,10 @@ def _require_distinct(names: tuple[str, ...]) -> None:
         )
 
 
-def _is_readable(listing: FileListing, storage: Mapping[str, str]) -> bool:
+def _is_readable(listing: FileListing) -> bool:
     if any(column.name == _ROW or _nests_floats(column.type) for column in listing.schema.columns):
         return False
-    return all(_is_local(f.path) or (bool(storage) and f.path.startswith(_S3)) for f in listing.files)
+    return all(_is_local(file.path) for file in listing.files)
 
 
 def _nests_floats(type_text: str) -> bool:
@@ -149,15 +147,11 @@ def _engine_path(path: str) -> str:
 class _ListedFiles:
     """A table's data files as one relation: columns by their names in the table, removed rows left out."""
 
-    def __init__(
-        self, session: Attachable, name: str, listing: FileListing, storage: Mapping[str, str], *, addressed: bool
-    ) -> None:
+    def __init__(self, session: Attachable, name: str, listing: FileListing, *, addressed: bool) -> None:
         self._session = session
         self._name = name
         self._listing = listing
         self._addressed = addressed
-        if any(file.path.startswith(_S3) for file in listing.files):
-            session.register_filesystem(_s3_filesystem(storage))
 
     def select(self) -> str:
         groups: dict[tuple[Any, ...], list[DataFile]] = {}
@@ -238,17 +232,3 @@ def _removed(files: list[DataFile]) -> pa.Table:
         )
         parts.append(pa.table({"path": path.cast(pa.string()), "pos": positions.cast(pa.int64())}))
     return pa.concat_tables(parts)
-
-
-def _s3_filesystem(storage: Mapping[str, str]) -> Any:  # noqa: ANN401
-    from fsspec.implementations.arrow import ArrowFSWrapper
-    from pyarrow.fs import S3FileSystem
-
-    from airflow_provider_lakehouse.core.tables.storage import s3_arguments
-
-    class S3Files(ArrowFSWrapper):  # type: ignore[misc]
-        """Arrow's S3 under the name by which DuckDB finds it."""
-
-        protocol = "s3"
-
-    return S3Files(S3FileSystem(**s3_arguments(storage)))
