@@ -149,7 +149,8 @@ def open_storage(uri: str, properties: Mapping[str, str]) -> Storage:
     Args:
         uri: `file:///...`, a plain local path, or `s3://bucket/...`.
         properties: For S3, by the names Iceberg gives them: `s3.endpoint`, `s3.access-key-id`, `s3.secret-access-key`,
-            `s3.session-token`, `s3.region`, `s3.path-style-access`. What is left out comes from the environment, as usual.
+            `s3.session-token`, `s3.region`, `s3.path-style-access`; keys and region also as `client.*`, for all of AWS.
+            What is left out comes from the environment, as usual.
 
     Raises:
         InvalidRequestError: No such scheme.
@@ -168,16 +169,21 @@ def s3_arguments(properties: Mapping[str, str]) -> dict[str, Any]:
     """Return Arrow's arguments for S3 from Iceberg's property names."""
     endpoint = properties.get("s3.endpoint", "")
     arguments: dict[str, Any] = {
-        "access_key": properties.get("s3.access-key-id"),
-        "secret_key": properties.get("s3.secret-access-key"),
-        "session_token": properties.get("s3.session-token"),
-        "region": properties.get("s3.region"),
+        "access_key": _aws(properties, "access-key-id"),
+        "secret_key": _aws(properties, "secret-access-key"),
+        "session_token": _aws(properties, "session-token"),
+        "region": _aws(properties, "region"),
         "endpoint_override": endpoint or None,
         "scheme": "http" if endpoint.startswith("http://") else None,
         "allow_delayed_open": True,
         "force_virtual_addressing": properties.get("s3.path-style-access", "true").lower() not in _TRUE or None,
     }
     return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _aws(properties: Mapping[str, str], name: str) -> str | None:
+    """Return a property of S3, or what holds for all of AWS."""
+    return properties.get(f"s3.{name}", properties.get(f"client.{name}"))
 
 
 def local_uri(path: str) -> str:
