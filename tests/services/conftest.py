@@ -1,5 +1,5 @@
 """Makes the real servers known to the tests of this folder."""
 
-from .fixtures import mariadb_server, postgres_server, s3_server
+from .fixtures import duckdb_reader, glue_server, mariadb_server, postgres_server, rest_server, s3_server
 
-__all__ = ["mariadb_server", "postgres_server", "s3_server"]
+__all__ = ["duckdb_reader", "glue_server", "mariadb_server", "postgres_server", "rest_server", "s3_server"]

@@ -7,9 +7,12 @@ from typing import NoReturn
 
 import pytest
 
+from .duckdb_reader import DuckDBReader
+from .glue_server import GlueServer
 from .mariadb_server import MariaDBServer
 from .postgres_server import PostgresServer
 from .process import LoopbackServer, ServiceMissingError
+from .rest_server import RestCatalogServer
 from .s3_server import S3Server
 
 REQUIRE_VARIABLE = "LAKEHOUSE_REQUIRE_SERVICES"
@@ -26,7 +29,7 @@ def report_missing(error: ServiceMissingError) -> NoReturn:
     pytest.skip(str(error))
 
 
-def run[S: LoopbackServer](server: S) -> Iterator[S]:
+def run[S: LoopbackServer | DuckDBReader](server: S) -> Iterator[S]:
     """Runs a server for as long as a fixture lives.
 
     Args:
@@ -59,3 +62,21 @@ def postgres_server() -> Iterator[PostgresServer]:
 def mariadb_server() -> Iterator[MariaDBServer]:
     """Runs a real MariaDB server, shared by the session: give each test a database of its own."""
     yield from run(MariaDBServer())
+
+
+@pytest.fixture(scope="session")
+def rest_server(s3_server: S3Server) -> Iterator[RestCatalogServer]:
+    """Runs a real Iceberg REST catalog, shared by the session: give each test a warehouse of its own."""
+    yield from run(RestCatalogServer(s3_server))
+
+
+@pytest.fixture(scope="session")
+def glue_server() -> Iterator[GlueServer]:
+    """Runs moto's Glue, shared by the session: give each test an account of its own."""
+    yield from run(GlueServer())
+
+
+@pytest.fixture(scope="session")
+def duckdb_reader() -> Iterator[DuckDBReader]:
+    """Runs an independent reader of Iceberg and Delta, shared by the session."""
+    yield from run(DuckDBReader())

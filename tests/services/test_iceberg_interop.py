@@ -19,15 +19,13 @@ from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection
 from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
-from . import iceberg_reader
-from .fixtures import report_missing
-from .process import ServiceMissingError
-
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
+
+    from .duckdb_reader import DuckDBReader
 
 SCHEMA = Schema.of(
     Column("id", "long", nullable=False, comment="Key"), Column("day", "date"), Column("at", "timestamptz"),
@@ -36,15 +34,6 @@ SCHEMA = Schema.of(
     Column("counts", "map<string,long>"), Column("who", "uuid"), Column("x", "double"),
     identifier=("id",),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="session", autouse=True)
-def reader() -> None:
-    """The independent reader."""
-    try:
-        iceberg_reader.install()
-    except ServiceMissingError as error:
-        report_missing(error)
 
 
 @pytest.fixture
@@ -70,8 +59,9 @@ def rows(*ids: int, note: str | None = "n", schema: Schema = SCHEMA, **more: Any
 class Books:
     """A table, the tokens it has been given, and what others read of it."""
 
-    def __init__(self, root: Path, **spec: Any) -> None:
+    def __init__(self, root: Path, reader: DuckDBReader, **spec: Any) -> None:
         self._root = root
+        self._reader = reader
         self._settings = CatalogSettings("iceberg", f"{root}/lake")
         self.table: IcebergTable = open_catalog(self._settings).table("sales.orders")
         self.table.create(TableSpec(SCHEMA, **spec))
@@ -95,7 +85,7 @@ class Books:
         ours = self.table.read().read_all().sort_by("id")
         loaded = Connection(self._settings).load("sales.orders")
         target = self._root / f"read-{self._commits}.parquet"
-        iceberg_reader.read_into(target, metadata=loaded.metadata_location.removeprefix("file://"))
+        self._reader.read_iceberg(target, metadata=loaded.metadata_location.removeprefix("file://"))
         duck = pq.read_table(target).select(ours.column_names).sort_by("id").cast(ours.schema)
         theirs = loaded.scan().to_arrow().select(ours.column_names).sort_by("id").cast(ours.schema)
         assert duck.to_pylist() == ours.to_pylist()
@@ -114,30 +104,32 @@ LAYOUTS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 class TestOthersRead:
-    def test_appended_rows(self, tmp_path: Path, layout: str) -> None:
-        books = Books(tmp_path, **LAYOUTS[layout])
+    def test_appended_rows(self, tmp_path: Path, duckdb_reader: DuckDBReader, layout: str) -> None:
+        books = Books(tmp_path, duckdb_reader, **LAYOUTS[layout])
         books.commit(rows=rows(*range(50)).to_reader())
         books.commit(rows=rows(50, note=None).to_reader())
         assert books.check().num_rows == 51
 
     @pytest.mark.usefixtures("always_delete_files")
-    def test_rows_without_those_in_delete_files(self, tmp_path: Path, layout: str) -> None:
-        books = Books(tmp_path, **LAYOUTS[layout])
+    def test_rows_without_those_in_delete_files(self, tmp_path: Path, duckdb_reader: DuckDBReader, layout: str) -> None:
+        books = Books(tmp_path, duckdb_reader, **LAYOUTS[layout])
         books.commit(rows=rows(*range(200)).to_reader())
         books.replace_rows(3, 77, note="first")
         books.replace_rows(77, 150, 151, note="second")
         found = books.check()
         assert found.filter(pc.field("note") == "second").column("id").to_pylist() == [77, 150, 151]
 
-    def test_rows_of_rewritten_files(self, tmp_path: Path, layout: str) -> None:
-        books = Books(tmp_path, **LAYOUTS[layout])
+    def test_rows_of_rewritten_files(self, tmp_path: Path, duckdb_reader: DuckDBReader, layout: str) -> None:
+        books = Books(tmp_path, duckdb_reader, **LAYOUTS[layout])
         books.commit(rows=rows(*range(20)).to_reader())
         books.replace_rows(*range(10), note="new")
         assert books.check().num_rows == 20
 
     @pytest.mark.usefixtures("always_delete_files")
-    def test_rows_after_columns_were_added_widened_and_commented(self, tmp_path: Path, layout: str) -> None:
-        books = Books(tmp_path, **LAYOUTS[layout])
+    def test_rows_after_columns_were_added_widened_and_commented(
+        self, tmp_path: Path, duckdb_reader: DuckDBReader, layout: str
+    ) -> None:
+        books = Books(tmp_path, duckdb_reader, **LAYOUTS[layout])
         books.commit(rows=rows(*range(100)).to_reader())
         place = Column("place", "struct<city:string,zip:long,country:string>")
         changes = (SchemaChange("add", Column("more", "int")), SchemaChange("widen", place))
@@ -147,16 +139,18 @@ class TestOthersRead:
         books.replace_rows(7, 500, note="new", schema=wider, **extra)
         assert books.check().num_rows == 102
 
-    def test_rows_after_many_small_commits_whose_manifests_were_merged(self, tmp_path: Path, layout: str) -> None:
-        books = Books(tmp_path, **LAYOUTS[layout])
+    def test_rows_after_many_small_commits_whose_manifests_were_merged(
+        self, tmp_path: Path, duckdb_reader: DuckDBReader, layout: str
+    ) -> None:
+        books = Books(tmp_path, duckdb_reader, **LAYOUTS[layout])
         for i in range(55):
             books.commit(rows=rows(i).to_reader())
         assert books.check().num_rows == 55
 
 
 @pytest.mark.usefixtures("always_delete_files")
-def test_delete_files_go_with_the_partitions_they_belong_to(tmp_path: Path) -> None:
-    books = Books(tmp_path, partitioning=("day",))
+def test_delete_files_go_with_the_partitions_they_belong_to(tmp_path: Path, duckdb_reader: DuckDBReader) -> None:
+    books = Books(tmp_path, duckdb_reader, partitioning=("day",))
     books.commit(rows=rows(*range(100)).to_reader())
     books.replace_rows(0, 1, note="new")
     fives = rows(*range(0, 100, 5))
@@ -166,9 +160,11 @@ def test_delete_files_go_with_the_partitions_they_belong_to(tmp_path: Path) -> N
     assert books.check().num_rows == 20
 
 
-def test_a_rolled_back_table_reads_as_before(tmp_path: Path, always_delete_files: Callable[[], None]) -> None:
+def test_a_rolled_back_table_reads_as_before(
+    tmp_path: Path, duckdb_reader: DuckDBReader, always_delete_files: Callable[[], None]
+) -> None:
     del always_delete_files
-    books = Books(tmp_path)
+    books = Books(tmp_path, duckdb_reader)
     books.commit(rows=rows(*range(100)).to_reader())
     version = books.table.facts().version
     books.replace_rows(5, note="mistake")

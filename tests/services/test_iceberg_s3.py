@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -12,17 +10,17 @@ import pytest
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing, no_probe
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
-from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
 from airflow_provider_lakehouse.testing.table_spec import (
     NAME,
-    ORDERS,
     TableSpecification,
     append,
     ids,
     positions_of,
     token,
 )
+
+from .racing import WRITERS, expected_ids, race
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,25 +31,11 @@ if TYPE_CHECKING:
     from .postgres_server import PostgresServer
     from .s3_server import S3Server
 
-WRITERS = 3
-WRITER = """
-import sys
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings
-from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
-from airflow_provider_lakehouse.testing.table_spec import NAME, append, token
-warehouse, writer, *pairs = sys.argv[1:]
-properties = dict(pair.split("=", 1) for pair in pairs)
-table = open_catalog(CatalogSettings("iceberg", warehouse, properties=properties)).table(NAME)
-for batch in range(5):
-    table.commit(append(int(writer) * 100 + batch), token=token(f"{writer} {batch}"))
-    table.commit(append(9000 + batch), token=token(f"shared {batch}"))
-"""
 
-
-def settings(s3: S3Server, postgres: PostgresServer, warehouse: str, *, name: str = "default") -> CatalogSettings:
+def settings(s3: S3Server, dsn: str, warehouse: str, *, name: str = "default") -> CatalogSettings:
     properties = {
         "type": "sql",
-        "uri": postgres.dsn.replace("postgresql://", "postgresql+psycopg://"),
+        "uri": dsn.replace("postgresql://", "postgresql+psycopg://"),
         "s3.endpoint": s3.endpoint,
         "s3.access-key-id": s3.access_key,
         "s3.secret-access-key": s3.secret_key,
@@ -72,7 +56,7 @@ def plain_uploads() -> Iterator[None]:
 class TestIcebergTablesOnS3(TableSpecification):
     @pytest.fixture(autouse=True)
     def _servers(self, s3_server: S3Server, postgres_server: PostgresServer) -> None:
-        self.servers = (s3_server, postgres_server)
+        self.servers = (s3_server, postgres_server.dsn)
         self.bucket = s3_server.create_bucket("iceberg")
 
     def settings(self, root: Path) -> CatalogSettings:
@@ -97,19 +81,13 @@ class TestIcebergTablesOnS3(TableSpecification):
         return sum(uri.endswith(".parquet") for uri in found)
 
 
-def test_processes_that_race_lose_nothing_and_double_nothing(
+def test_processes_that_race_in_a_new_catalog_lose_nothing_and_double_nothing(
     s3_server: S3Server, postgres_server: PostgresServer
 ) -> None:
     warehouse = f"{s3_server.create_bucket('iceberg')}/{uuid.uuid4().hex}"
-    given = settings(s3_server, postgres_server, warehouse)
+    given = settings(s3_server, postgres_server.create_database(f"catalog_{uuid.uuid4().hex}"), warehouse)
+    assert race(given) == [0] * WRITERS
     table = open_catalog(given).table(NAME)
-    table.drop()
-    table.create(TableSpec(ORDERS))
-    pairs = [f"{name}={value}" for name, value in given.properties.items()]
-    command = [sys.executable, "-c", WRITER, warehouse]
-    running = [subprocess.Popen([*command, str(writer), *pairs]) for writer in range(WRITERS)]
-    assert [process.wait(timeout=120) for process in running] == [0] * WRITERS
-    own = [writer * 100 + batch for writer in range(WRITERS) for batch in range(5)]
-    assert ids(table) == sorted([*own, *range(9000, 9005)])
+    assert ids(table) == expected_ids()
     table.drop()
     assert open_storage(warehouse, given.properties).list(warehouse) == ()
