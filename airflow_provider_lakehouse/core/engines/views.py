@@ -78,7 +78,7 @@ def _source(session: Attachable, name: str, relation: Relation) -> str:
     view = relation if isinstance(relation, TableView) else TableView(relation)
     if view.addressed:
         require(view.table, Addressing, purpose="to tell where rows are")
-    if isinstance(view.table, Listing) and _is_local(view.table.identity.location):
+    if isinstance(view.table, Listing):
         listing = view.table.list_files(where=view.where, at=view.at)
         _require_distinct(listing.schema.names)
         condition = filter_sql(view.where, listing.schema)
@@ -91,8 +91,10 @@ def _source(session: Attachable, name: str, relation: Relation) -> str:
 def _scanned(session: Attachable, name: str, view: TableView) -> str:
     facts = view.table.facts(at=view.at)
     _require_distinct(facts.schema.names)
-    if view.at == HEAD and facts.version >= 0:  # every scan of one query sees one version
-        view = TableView(view.table, At(version=facts.version), view.where, view.addressed)
+    pinned = At(version=facts.version)
+    # Every scan of one query sees one version, except where columns were changed by others, without a commit of rows.
+    if view.at == HEAD and facts.version >= 0 and view.table.facts(at=pinned).schema == facts.schema:
+        view = TableView(view.table, pinned, view.where, view.addressed)
     session.register(name, scan_of(view, facts.schema, session.note_failure))
     hidden = (f"{_opaque(quoted(c.name))} AS {quoted(c.name)}" for c in facts.schema.columns if _nests_floats(c.type))
     replaced = ", ".join(hidden)
