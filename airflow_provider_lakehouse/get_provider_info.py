@@ -102,7 +102,8 @@ def _connection_fields() -> dict[str, Any]:
         ),
         "table_page": _field(
             "Page of a table",
-            "URL that tasks link to, with {table}, {namespace} and {name}. Empty links to the table's location.",
+            "URL that tasks link to, with {table}, {namespace} and {name}. Empty links to the folder in the console of "
+            "Amazon S3; Airflow shows no links to other folders.",
             type=["string", "null"],
         ),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.engines.base import EngineSettings
+from airflow_provider_lakehouse.core.errors import UnavailableError
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
 from airflow_provider_lakehouse.demo.reconcile import reconcile, refused_rows, report_tables, totals_line
@@ -143,12 +145,18 @@ def _row(table: TableReport) -> str:
 
 def ui(story: Story, *, port: int) -> int:
     """Leave Airflow up with what the last run made, until it is interrupted."""
-    with story.server(port=port) as server:
-        say(f"Airflow is up at {server.url}/dags/{DAG_ID}  (Ctrl-C ends it)")
-        try:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # also where a shell started this in the background
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        say(f"Starting Airflow (log: {story.root}/airflow/airflow.out)")
+        with story.server(port=port) as server:
+            say(f"Airflow is up at {server.url}/dags/{DAG_ID}  (Ctrl-C ends it)")
             server.wait()
-        except KeyboardInterrupt:
-            say("Stopping.")
+    except KeyboardInterrupt:
+        say("Stopped.")
+    except UnavailableError as error:
+        say(str(error))
+        return 1
     return 0
 
 

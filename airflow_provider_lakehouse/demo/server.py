@@ -73,6 +73,11 @@ class AirflowServer:
         self.log = settings.home / "airflow.out"
         self._process: subprocess.Popen[bytes] | None = None
 
+    @property
+    def pid(self) -> int | None:
+        """Process id of `airflow standalone`, and of the process group; None while it does not run."""
+        return self._process.pid if self._process is not None else None
+
     def __enter__(self) -> Self:
         """Start, and wait until every component is healthy."""
         self.start()
@@ -86,8 +91,13 @@ class AirflowServer:
         """Start, and wait until every component is healthy.
 
         Raises:
-            UnavailableError: It ended, or was not healthy in time; the error names its log.
+            UnavailableError: Its port is taken, it ended, or it was not healthy in time; the error names its log.
         """
+        if _is_taken(self.port):
+            raise UnavailableError(
+                f"Port {self.port} is taken, perhaps by another Airflow. End it, or choose another port.",
+                port=self.port,
+            )
         self.settings.home.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
@@ -97,10 +107,16 @@ class AirflowServer:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
+        try:
+            self._wait_until_healthy(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _wait_until_healthy(self, process: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
         while not self._is_healthy():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self.stop()
+            if process.poll() is not None or time.monotonic() > deadline:
                 raise UnavailableError("Airflow did not start. Read its log.", log=str(self.log))
             time.sleep(POLL_SECONDS)
 
@@ -142,6 +158,7 @@ class AirflowServer:
             "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
             "AIRFLOW__CORE__PARALLELISM": str(self.settings.parallelism),
             "AIRFLOW__CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "AIRFLOW__CORE__TEST_CONNECTION": "Enabled",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS": "True",
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
@@ -191,6 +208,11 @@ class AirflowServer:
         if not hasattr(self, "_access_token"):
             self._access_token: str = self.call("GET", "/auth/token", anonymous=True)["access_token"]
         return self._access_token
+
+
+def _is_taken(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _free_port() -> int:

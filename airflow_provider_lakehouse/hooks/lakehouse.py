@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from airflow.sdk import BaseHook
 
@@ -73,12 +74,22 @@ class LakehouseHook(BaseHook):
         return self.catalog.table(name)
 
     def page_of(self, table: TableIdentity) -> str:
-        """Return the URL of a table's page, or its location where the connection names no page."""
+        """Return the URL of a table's page.
+
+        Where the connection names no page, it is the table's folder: in the console of Amazon S3, or its location where
+        that is elsewhere. Airflow's pages show links of http and https only.
+        """
         namespace, _, name = table.name.rpartition(".")
         page = self.settings.table_page
         for place, value in (("{table}", table.name), ("{namespace}", namespace), ("{name}", name)):
             page = page.replace(place, value)
-        return page or table.location
+        return page or self._console_page(table.location) or table.location
+
+    def _console_page(self, location: str) -> str:
+        bucket, _, folder = location.removeprefix("s3://").partition("/")
+        if not location.startswith("s3://") or "s3.endpoint" in self.settings.catalog.properties:
+            return ""
+        return f"https://s3.console.aws.amazon.com/s3/buckets/{bucket}?prefix={quote(folder.rstrip('/'), safe='')}/"
 
     def get_conn(self) -> Catalog:
         """Return the catalog."""

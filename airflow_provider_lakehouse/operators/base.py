@@ -81,8 +81,9 @@ class LakehouseOperator(BaseOperator):
     def announce(self, context: Context, written: SeenDataset, facts: Mapping[str, Any]) -> None:
         """Tell the outlet's event and the log what was written."""
         announce(context, self.outlets, uri=written.alias, facts={"version": written.version, **facts})
-        told = ", ".join(f"{name}={value}" for name, value in facts.items() if value is not None)
-        self.log.info("%s, version %s: %s", written.alias, written.version, told)
+        self.log.info("%s is at version %s: %s", written.alias, written.version, in_words(facts))
+        if facts.get("is_replay"):
+            self.log.info("An earlier attempt had written it. Nothing was written now, and none of it is there twice.")
 
     def get_openlineage_facets_on_complete(self, task_instance: object) -> OperatorLineage[Any, Any]:
         """Return what OpenLineage is told: only what `execute` saved, since it is asked for in a forked child."""
@@ -107,6 +108,25 @@ def declared(options: dict[str, Any], *, writes: Iterable[object] = (), reads: I
         if known and name not in given:
             options[name] = [table_asset(table, format=format_, catalog=catalog) for table in known]
     return options
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """Return facts as a person reads them; what is unknown or false is left out.
+
+    Example:
+        >>> in_words({"rows_read": 1470854, "rows_rejected": 0, "branch": None, "is_replay": False})
+        '1,470,854 rows read, 0 rows rejected'
+    """
+    told = []
+    for name, value in facts.items():
+        words = name.removeprefix("is_").replace("_", " ")
+        if value is True:
+            told.append(words)
+        elif isinstance(value, int) and value is not False:
+            told.append(f"{value:,} {words}")
+        elif value is not None and value is not False:
+            told.append(f"{words} {value}")
+    return ", ".join(told)
 
 
 def now() -> datetime:

@@ -66,6 +66,7 @@ class LakehouseCheckOperator(LakehouseOperator):
         at = At(branch=staged) if staged else HEAD
         checks = [check_from_json(check) for check in self.checks]
         seen = self.see(table, at=at)
+        self.log.info("%d checks of %s%s", len(checks), self.table, f", branch {staged}" if staged else "")
         result = run_checks(
             TableView(table, at), checks, engine=self.hook.engine, table=self.table, version=seen.version or 0
         )
@@ -73,9 +74,13 @@ class LakehouseCheckOperator(LakehouseOperator):
             Assertion(one.name, one.severity, one.violations, _column(checks, one.name)) for one in result.outcomes
         )
         self.lineage = SeenLineage({"checked": replace(seen, assertions=found)})
-        self._log(result)
+        self._log(result, checks)
         if result.failed and staged and self.drop_on_failure:
             require(table, Publishing, purpose="to drop a branch that failed").drop_branch(staged)
+            self.log.error(
+                "Branch %s was dropped, and readers of %s see what they saw before. Correct the source or the check, then "
+                "clear the task that staged the batch, with what follows it.", staged, self.table,
+            )  # fmt: skip
         result.require()
         answer: dict[str, Any] = as_json(result)
         return answer
@@ -86,10 +91,19 @@ class LakehouseCheckOperator(LakehouseOperator):
         self.log.warning("%s has no branch %s: the main branch is checked", self.table, self.branch)
         return None
 
-    def _log(self, result: ChecksResult) -> None:
+    def _log(self, result: ChecksResult, checks: Sequence[Check]) -> None:
+        meaning = {one.name: one.condition if isinstance(one, RowCheck) else one.query for one in checks}
         for one in result.outcomes:
-            say = self.log.info if one.passed else self.log.warning
-            say("%s: %s, %d violations", one.name, "passed" if one.passed else one.severity, one.violations)
+            if one.passed:
+                self.log.info("Passed: %s", one.name)
+            else:
+                self.log.warning(
+                    "Broken %s times (%s): %s [%s]",
+                    f"{one.violations:,}",
+                    one.severity,
+                    one.name,
+                    meaning.get(one.name, ""),
+                )
 
 
 def _column(checks: Sequence[Check], name: str) -> str:

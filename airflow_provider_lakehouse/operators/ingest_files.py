@@ -109,7 +109,10 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         ledger = TableFileLedger(self.hook.table(self.ledger))
         pipeline = self.pipeline or pipeline_of(context, table=self.table)
         plan = plan_files(source, ledger, pipeline=pipeline, now=now(), max_batch_files=self.max_batch_files)
-        self.log.info("%d files to load into %s, %d left out", plan.files, self.table, len(plan.left_out))
+        self.log.info(
+            "%s: %s files to load into %s, %s known already or left for later",
+            source.identity, f"{plan.files:,}", self.table, f"{len(plan.left_out):,}",
+        )  # fmt: skip
         if plan.is_empty and self.skip_when_empty:
             raise AirflowSkipException(f"There is no new file for {self.table}.")
         result = ingest_files(plan, source, ledger, target, engine=self.hook.engine, now=now())
@@ -124,7 +127,11 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         facts = ("files_loaded", "files_corrupt", "rows_read", "rows_inserted", "rows_unchanged", "rows_rejected")
         self.announce(context, seen, {name: getattr(result, name) for name in facts})
         if result.rows_rejected:
-            self.log.warning("%d rows were refused: see table %s", result.rows_rejected, self.quarantine)
+            batches = ", ".join(f"'{batch}'" for batch in result.batches)
+            self.log.warning(
+                "%s rows were refused: SELECT * FROM %s WHERE pipeline = '%s' AND batch IN (%s)",
+                f"{result.rows_rejected:,}", self.quarantine, result.pipeline, batches,
+            )  # fmt: skip
 
     def _source_settings(self) -> FileSettings:
         settings = self.hook.settings

@@ -2,42 +2,64 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow_provider_lakehouse.bridge.lineage import SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.abilities import require
-from airflow_provider_lakehouse.core.tables.base import Publishing
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared
+from airflow_provider_lakehouse.core.engines.base import TableView
+from airflow_provider_lakehouse.core.errors import ConflictError, DataRejectedError, InvalidRequestError
+from airflow_provider_lakehouse.core.quality.checks import check_from_json
+from airflow_provider_lakehouse.core.quality.run import run_checks
+from airflow_provider_lakehouse.core.tables.base import At, Publishing, WriteToken
+from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+from airflow_provider_lakehouse.operators.query_load import QueryLoad
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
+
+    from airflow_provider_lakehouse.core.quality.checks import Check
+    from airflow_provider_lakehouse.core.tables.base import CommitResult, Table
+
+RESTAGES: Final = 3
+"""How often a batch is staged anew before the conflict is left to a retry of the task."""
 
 
 class LakehousePublishOperator(LakehouseOperator):
     """Make the main branch of a table what was staged on a branch, and drop the branch. Readers see all of it at once.
 
+    Where another run published to the table meanwhile, what was staged does not rest on what readers see. With
+    `restage`, the batch is then staged anew from the newest state, checked, and published; without it the branch is
+    dropped and the task fails, so that clearing the task that staged it, with what follows, is enough.
+
     On retry: the token of the run decides; what was published is not published again.
-    On kill: either nothing was published or all of it.
+    On kill: either nothing was published or all of it, and only what was checked.
 
     Args:
         table: `namespace.table`.
         branch: The branch that was staged and checked.
+        restage: How the batch was staged: the arguments of `LakehouseQueryOperator` by name.
+        checks: What the staged table was checked for, see `LakehouseCheckOperator`; asked again after staging anew.
         pipeline: First half of the token; None for the DAG, the task and the table.
         batch: Second half; None for the partition key of the run, or its id.
         **options: Of every operator.
     """
 
-    template_fields: Sequence[str] = ("lakehouse_conn_id", "table", "branch", "pipeline", "batch")
+    template_fields: Sequence[str] = (
+        "lakehouse_conn_id", "table", "branch", "restage", "checks", "pipeline", "batch",
+    )  # fmt: skip
+    template_fields_renderers: ClassVar[dict[str, str]] = {"restage": "json", "checks": "json"}
 
     def __init__(
         self,
         *,
         table: str,
         branch: str,
+        restage: Mapping[str, Any] | None = None,
+        checks: Sequence[Mapping[str, Any] | Check] = (),
         pipeline: str | None = None,
         batch: str | None = None,
         **options: Any,  # noqa: ANN401
@@ -45,16 +67,69 @@ class LakehousePublishOperator(LakehouseOperator):
         super().__init__(**declared(options, writes=(table,)))
         self.table = table
         self.branch = branch
+        self.restage = restage
+        self.checks = checks
         self.pipeline = pipeline
         self.batch = batch
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, and return the commit."""
         table = self.open_target(self.table)
-        token = token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table)
-        commit = require(table, Publishing, purpose="to publish a staged batch").publish(self.branch, token=token)
+        named = token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table)
+        # Publishing is another write than staging, also where a DAG names both the same.
+        token = WriteToken(f"{named.pipeline}/publish", named.batch)
+        publishing = require(table, Publishing, purpose="to publish a staged batch")
+        try:
+            commit = publishing.publish(self.branch, token=token)
+        except ConflictError as conflict:
+            if not self.restage:
+                publishing.drop_branch(self.branch)
+                raise InvalidRequestError(
+                    f"{self.table!r} moved since the batch was staged, and branch {self.branch!r} was dropped. Clear the "
+                    "task that staged it, with what follows; or tell the operator how with 'restage'.",
+                    table=self.table,
+                    branch=self.branch,
+                ) from conflict
+            commit = self._publish_anew(table, publishing, QueryLoad.from_json(self.restage), token, conflict)
+        self._tidy(table, publishing)
         seen = self.see(table, commit=commit)
         self.lineage = SeenLineage(outputs=(seen,))
         self.announce(context, seen, {"published": self.branch, "rows_added": commit.rows_added})
         result: dict[str, Any] = as_json(commit)
         return result
+
+    def _publish_anew(
+        self, table: Table, publishing: Publishing, load: QueryLoad, token: WriteToken, conflict: ConflictError
+    ) -> CommitResult:
+        """Stage, check and publish on branches of our own, so that what was not checked is never published."""
+        for _ in range(RESTAGES):
+            base = table.facts().version
+            again = f"{self.branch}-on-{base}"
+            self.log.warning("%s moved meanwhile: the batch is staged anew on version %s", self.table, base)
+            staged = WriteToken(f"{token.pipeline}/staged", f"{token.batch} on {base}")
+            load.on(again).apply(self.hook, table, token=staged, now=now())
+            try:
+                self._check(table, again)
+                return publishing.publish(again, token=token)
+            except (ConflictError, DataRejectedError) as error:
+                publishing.drop_branch(again)
+                if isinstance(error, DataRejectedError):
+                    raise
+                conflict = error
+        raise conflict
+
+    def _check(self, table: Table, branch: str) -> None:
+        at = At(branch=branch)
+        run_checks(
+            TableView(table, at),
+            [check_from_json(check) for check in self.checks],
+            engine=self.hook.engine,
+            table=self.table,
+            version=table.facts(at=at).version,
+        ).require()
+
+    def _tidy(self, table: Table, publishing: Publishing) -> None:
+        """Drop what the batch was staged on and not published from: by us, or by an attempt that died."""
+        for branch in table.facts().branches:
+            if branch == self.branch or branch.startswith(f"{self.branch}-on-"):
+                publishing.drop_branch(branch)

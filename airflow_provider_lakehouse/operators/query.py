@@ -10,12 +10,10 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.flows import Target, load_query
-from airflow_provider_lakehouse.core.load.modes import mode_from_json
-from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
-from airflow_provider_lakehouse.core.quality.checks import RowCheck
+from airflow_provider_lakehouse.core.load.modes import mode_from_json, mode_name
 from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+from airflow_provider_lakehouse.operators.query_load import QueryLoad, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,7 +21,10 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.flows import QueryResult
-    from airflow_provider_lakehouse.core.tables.base import Table
+    from airflow_provider_lakehouse.core.quality.checks import RowCheck
+    from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
+
+_LOADED = ("sql", "table", "reads", "mode", "policy", "parameters", "branch", "checks", "quarantine")
 
 
 class LakehouseQueryOperator(LakehouseOperator):
@@ -73,7 +74,7 @@ class LakehouseQueryOperator(LakehouseOperator):
         **options: Any,  # noqa: ANN401
     ) -> None:
         # What is staged is not yet an update of the table: only publishing it is.
-        super().__init__(**declared(options, writes=() if branch else (table,), reads=_names(reads).values()))
+        super().__init__(**declared(options, writes=() if branch else (table,), reads=names_of(reads).values()))
         self.sql = sql
         self.reads = reads
         self.table = table
@@ -89,32 +90,23 @@ class LakehouseQueryOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> Any:  # noqa: ANN401
         """Run the query; return what was written, or the rows."""
-        sources = {name: self.hook.table(table) for name, table in _names(self.reads).items()}
-        views = {name: TableView(table) for name, table in sources.items()}
+        load = QueryLoad(**{name: getattr(self, name) for name in _LOADED})
+        sources = load.sources(self.hook)
         self.lineage = SeenLineage({name: self.see(table) for name, table in sources.items()}, sql=self.sql)
         if not self.table:
-            return self._rows(views)
-        target = Target(
-            self.open_target(self.table, self.quarantine),
-            mode_from_json(self.mode),
-            SchemaPolicy.from_json(self.policy),
-            quarantine=self.hook.table(self.quarantine),
-            branch=self.branch or None,
-        )
-        result = load_query(
-            self.sql,
-            target,
-            token=token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table),
-            engine=self.hook.engine,
-            now=now(),
-            tables=views,
-            parameters=self.parameters,
-            checks=tuple(c if isinstance(c, RowCheck) else RowCheck.from_json(c) for c in self.checks),
-        )
-        self._tell(context, target.table, result)
+            return self._rows({name: TableView(table) for name, table in sources.items()})
+        table = self.open_target(self.table, self.quarantine)
+        token = token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table)
+        self.log.info(
+            "Loading a query over %s into %s by %s%s, as batch %r of %r",
+            ", ".join(sources) or "no table", self.table, mode_name(mode_from_json(self.mode)),
+            f", on branch {self.branch}" if self.branch else "", token.batch, token.pipeline,
+        )  # fmt: skip
+        result = load.apply(self.hook, table, token=token, now=now())
+        self._tell(context, table, result, token)
         return as_json(result)
 
-    def _tell(self, context: Context, table: Table, result: QueryResult) -> None:
+    def _tell(self, context: Context, table: Table, result: QueryResult, token: WriteToken) -> None:
         load = result.load
         is_staged = bool(self.branch) and not load.is_replay  # a branch that was published meanwhile is gone
         at = At(branch=self.branch) if is_staged else HEAD
@@ -123,9 +115,14 @@ class LakehouseQueryOperator(LakehouseOperator):
         self.lineage = replace(self.lineage, outputs=(seen,))
         for one in found:
             if one.violations:
-                self.log.warning("%d rows break %r (%s)", one.violations, one.name, one.severity)
+                self.log.warning("%s rows break %r (%s)", f"{one.violations:,}", one.name, one.severity)
+        if load.rows_rejected:
+            where = f"pipeline = '{token.pipeline}' AND batch = '{token.batch}'"
+            self.log.warning("Refused rows: SELECT * FROM %s WHERE %s", self.quarantine, where)
         facts = ("rows_read", "rows_inserted", "rows_updated", "rows_deleted", "rows_rejected", "is_replay")
         self.announce(context, seen, {"branch": self.branch} | {name: getattr(load, name) for name in facts})
+        if is_staged:
+            self.log.info("Readers see it when branch %s is published.", self.branch)
 
     def _rows(self, tables: Mapping[str, TableView]) -> list[dict[str, Any]]:
         limited = f"SELECT * FROM ({self.sql.strip().rstrip(';')}\n) AS answer LIMIT {int(self.max_rows) + 1}"
@@ -137,9 +134,3 @@ class LakehouseQueryOperator(LakehouseOperator):
                 max_rows=self.max_rows,
             )
         return found
-
-
-def _names(reads: Sequence[str] | Mapping[str, str] | object) -> dict[str, str]:
-    if isinstance(reads, dict):
-        return reads
-    return {str(name): str(name) for name in reads} if isinstance(reads, (list, tuple)) else {}

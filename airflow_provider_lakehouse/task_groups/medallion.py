@@ -86,7 +86,8 @@ def medallion(
     """Build the tasks of a medallion: every layer is mapped over its tables, and published only when all of it passed.
 
     In each layer the batch of every table is staged on a branch of its own, then checked there, then published. A layer whose
-    checks fail leaves the main branches as they were, and nothing after it runs.
+    checks fail leaves the main branches as they were, and nothing after it runs. Runs may overlap, as those of a
+    backfill do: where another run published first, a batch is staged and checked anew before it is published.
 
     Args:
         group_id: Prefix of the task ids.
@@ -143,15 +144,24 @@ def _layer(
     after: Any,  # noqa: ANN401
 ) -> Any:  # noqa: ANN401
     with TaskGroup(group_id=name):
+        staging = [
+            _derived(one, ingest_id, places[one.follows]) | {"quarantine": quarantine, "policy": "evolve"}
+            for one in tables
+        ]
         stage = LakehouseQueryOperator.partial(
-            task_id="stage", branch=STAGED_BRANCH, batch=RUN_BATCH, quarantine=quarantine, policy="evolve", **shared
-        ).expand_kwargs([_derived(one, ingest_id, places[one.follows]) for one in tables])
+            task_id="stage", branch=STAGED_BRANCH, batch=RUN_BATCH, **shared
+        ).expand_kwargs(staging)
         check = LakehouseCheckOperator.partial(task_id="check", branch=STAGED_BRANCH, **shared).expand_kwargs(
             [{"table": one.table, "checks": as_json(one.checks)} for one in tables]
         )
         publish = LakehousePublishOperator.partial(
             task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, **shared
-        ).expand_kwargs([{"table": one.table} for one in tables])
+        ).expand_kwargs(
+            [
+                {"table": one.table, "restage": restage, "checks": as_json(one.checks)}
+                for one, restage in zip(tables, staging, strict=True)
+            ]
+        )
         after >> stage >> check >> publish
     return publish
 

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_POLL_SECONDS: Final = 60.0
 MAX_WAIT_SECONDS: Final = 600.0
+HANDOVER_SECONDS: Final = 2.0
+"""Twice as long as the process that runs triggers keeps an event, at most, before it hands it over to be stored."""
 CURSOR_KEY: Final = "lakehouse_cursor"
 """Key under which the cursor is kept with the asset."""
 
@@ -47,10 +49,11 @@ class LakehouseTableTrigger(BaseEventTrigger):
 
     Guarantees:
         No version is lost: each look asks for everything since the last, also after a restart, since the cursor is kept
-            with the asset (from Airflow 3.3 on). It is kept one look after the events were given, when Airflow has
-            stored them, so a triggerer that dies in between gives some events twice, and none never. Each says its
-            version.
+            with the asset (from Airflow 3.3 on). It is kept when Airflow has stored the events, some seconds after they
+            were given, so a triggerer that dies in between gives them twice, and none never. Each says its version.
     """
+
+    handover_seconds: float = HANDOVER_SECONDS
 
     def __init__(
         self,
@@ -79,15 +82,14 @@ class LakehouseTableTrigger(BaseEventTrigger):
         """Look again and again; yield an event for each version that changed rows, oldest first."""
         wait = _Wait(self)
         cursor: Cursor | None = None
-        is_kept = True
+        kept: Cursor | None = None
         while True:
             try:
                 if cursor is None:
                     cursor = await self._first_cursor()
-                    is_kept = False
-                if not is_kept:
-                    await self._keep(cursor)
-                    is_kept = True
+                if cursor != kept:
+                    await self._keep(cursor, after_events=kept is not None)
+                    kept = cursor
                 entries = await self._look(cursor)
                 wait.succeeded()
             except Exception as error:  # noqa: BLE001 - whatever it is, a watcher that ends would lose versions
@@ -96,8 +98,9 @@ class LakehouseTableTrigger(BaseEventTrigger):
             for entry in entries:
                 if entry.changes_rows:
                     yield _event(version_event(entry, table=self.table))
-                cursor, is_kept = Cursor.at(entry), False
-            await wait.over()
+                cursor = Cursor.at(entry)
+            if not entries:
+                await wait.over()
 
     async def _look(self, cursor: Cursor) -> tuple[VersionFacts, ...]:
         table = await _open(self.lakehouse_conn_id, self.table)
@@ -112,8 +115,18 @@ class LakehouseTableTrigger(BaseEventTrigger):
             return Cursor(self.since_version)
         return await asyncio.to_thread(newest, table)
 
-    async def _keep(self, cursor: Cursor) -> None:
-        for one in self._stores():
+    async def _keep(self, cursor: Cursor, *, after_events: bool) -> None:
+        """Keep the cursor, when Airflow has stored all events up to it.
+
+        A trigger is not told when that is. But events go through the same pipe as its questions: what was given before
+        a question is handed over within a second of the answer, so a second question arrives after it, and what has
+        arrived is stored before a third question is listened to.
+        """
+        stores = self._stores()
+        for _ in range(2 if stores and after_events else 0):
+            await stores[0].aget(CURSOR_KEY)
+            await asyncio.sleep(self.handover_seconds)
+        for one in stores:
             await one.aset(CURSOR_KEY, cursor.to_json())
 
     def _stores(self) -> list[Any]:

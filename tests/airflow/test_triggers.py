@@ -55,7 +55,9 @@ def rewrite(table: Any) -> int:
 
 
 def watch(**options: Any) -> LakehouseTableTrigger:
-    return LakehouseTableTrigger(**{"table": "sales.numbers", "poll_interval_seconds": 0.001} | options)
+    trigger = LakehouseTableTrigger(**{"table": "sales.numbers", "poll_interval_seconds": 0.001} | options)
+    trigger.handover_seconds = 0.0  # nothing stores events here
+    return trigger
 
 
 async def take(events: AsyncIterator[TriggerEvent], count: int) -> list[dict[str, Any]]:

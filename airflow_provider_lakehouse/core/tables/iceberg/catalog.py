@@ -229,7 +229,8 @@ def _prepare_sqlite(uri: str) -> None:
     except (OSError, sqlite3.Error) as error:
         if isinstance(error, sqlite3.OperationalError) and "locked" in str(error):
             raise UnavailableError("The catalog's file is locked by others. Run again later.", path=path) from error
-        raise InvalidRequestError(
+        # A folder that is not mounted just now looks the same as a wrong one, and whoever waits has to outlive it.
+        raise UnavailableError(
             "The catalog's file cannot be opened. Check its folder and rights.", path=path
         ) from error
 

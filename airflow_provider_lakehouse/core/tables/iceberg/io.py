@@ -5,6 +5,7 @@ PyIceberg imports it by name, `IO_CLASS`; it is made when it is first asked for:
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
@@ -27,6 +28,8 @@ def _file_io() -> type:
     from pyarrow.fs import S3FileSystem
     from pyiceberg.io.pyarrow import PyArrowFileIO
 
+    logging.getLogger("pyiceberg.io").addFilter(_is_news)
+
     class LakehouseFileIO(PyArrowFileIO):
         """PyIceberg's own, with the same S3 client as data files."""
 
@@ -35,3 +38,8 @@ def _file_io() -> type:
             return S3FileSystem(**s3_arguments(self.properties))
 
     return LakehouseFileIO
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """Leave out what PyIceberg says every time it opens a table: it buries what a task has to say."""
+    return not str(record.msg).startswith("Loaded FileIO")

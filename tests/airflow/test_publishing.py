@@ -1,0 +1,115 @@
+"""Runs that overlap publish one after the other, and nothing is published that was not checked on what readers saw."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
+from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
+from airflow_provider_lakehouse.operators.publish import LakehousePublishOperator
+from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
+
+Contexts = Callable[..., dict[str, Any]]
+Rows = Callable[..., list[dict[str, Any]]]
+TABLE = "silver.orders"
+UNIQUE = {"name": "id is unique", "query": "SELECT id FROM checked GROUP BY id HAVING count(*) > 1"}
+
+pytestmark = pytest.mark.usefixtures("local_format")
+
+
+def staging(run: int, *, mode: str = "merge", id: int | None = None) -> dict[str, Any]:  # noqa: A002
+    """Return how a run stages its row; a merging one also changes the row of the first run."""
+    ids = [run if id is None else id] if mode == "append" else sorted({1, run})
+    sql = f"SELECT CAST(id AS BIGINT) AS id, CAST({run} AS BIGINT) AS run FROM (SELECT unnest({ids}) AS id)"
+    return {"sql": sql, "table": TABLE, "mode": {"mode": mode, "keys": ["id"]} if mode == "merge" else mode}
+
+
+def stage(context: dict[str, Any], run: int, **how: Any) -> Any:
+    arguments = staging(run, **how) | {"branch": f"staged-{run}"}
+    return LakehouseQueryOperator(task_id="stage", **arguments).execute(context)
+
+
+def publish(context: dict[str, Any], run: int, **options: Any) -> Any:
+    usual = {"table": TABLE, "branch": f"staged-{run}", "checks": [UNIQUE]}
+    return LakehousePublishOperator(task_id="publish", **usual | options).execute(context)
+
+
+@pytest.fixture
+def runs(context: Contexts) -> dict[int, dict[str, Any]]:
+    """Contexts of three runs; the first has published, the others have staged on what it left, and one more came first."""
+    found = {run: context(run_id=f"run-{run}") for run in (1, 2, 3)}
+    stage(found[1], 1)
+    publish(found[1], 1)
+    for run in (2, 3):
+        stage(found[run], run)
+    publish(found[2], 2)
+    return found
+
+
+def published(rows: Rows) -> list[tuple[int, int]]:
+    return [(row["id"], row["run"]) for row in rows(LakehouseHook().table(TABLE))]
+
+
+def branches() -> tuple[str, ...]:
+    return tuple(name for name in LakehouseHook().table(TABLE).facts().branches if name != "main")
+
+
+def test_a_batch_whose_table_moved_is_staged_anew_and_published(runs: dict[int, dict[str, Any]], rows: Rows) -> None:
+    publish(runs[3], 3, restage=staging(3))
+    assert published(rows) == [(1, 3), (2, 2), (3, 3)]
+    assert branches() == ()
+
+
+def test_publishing_again_and_staging_again_changes_nothing(runs: dict[int, dict[str, Any]], rows: Rows) -> None:
+    publish(runs[3], 3, restage=staging(3))
+    version = LakehouseHook().table(TABLE).facts().version
+    stage(runs[3], 3)
+    assert publish(runs[3], 3, restage=staging(3))["replayed"]
+    assert published(rows) == [(1, 3), (2, 2), (3, 3)]
+    assert (LakehouseHook().table(TABLE).facts().version, branches()) == (version, ())
+
+
+def test_an_appended_batch_is_there_once(runs: dict[int, dict[str, Any]], context: Contexts, rows: Rows) -> None:
+    late = context(run_id="run-4")
+    stage(late, 4, mode="append")
+    publish(runs[3], 3, restage=staging(3))
+    for _ in range(2):
+        publish(late, 4, restage=staging(4, mode="append"))
+    assert published(rows) == [(1, 3), (2, 2), (3, 3), (4, 4)]
+
+
+@pytest.mark.parametrize("local_format", ["iceberg"], indirect=True)  # Delta publishes an append whatever came first
+def test_what_breaks_a_check_on_the_newest_state_is_not_published(
+    runs: dict[int, dict[str, Any]], context: Contexts, rows: Rows
+) -> None:
+    late = context(run_id="run-4")
+    stage(late, 4, mode="append", id=3)
+    publish(runs[3], 3, restage=staging(3))
+    with pytest.raises(DataRejectedError):
+        publish(late, 4, restage=staging(4, mode="append", id=3))
+    assert published(rows) == [(1, 3), (2, 2), (3, 3)]
+    assert branches() == ("staged-4",)
+
+
+def test_what_an_attempt_that_died_staged_anew_is_used_once_and_leaves_no_branch(
+    runs: dict[int, dict[str, Any]], rows: Rows
+) -> None:
+    base = LakehouseHook().table(TABLE).facts().version
+    died = staging(3) | {"branch": f"staged-3-on-{base}", "pipeline": f"dag/task/{TABLE}/publish/staged"}
+    LakehouseQueryOperator(task_id="publish", batch=f"run-3 on {base}", **died).execute(runs[3])
+    publish(runs[3], 3, restage=staging(3))
+    assert (published(rows), branches()) == ([(1, 3), (2, 2), (3, 3)], ())
+
+
+def test_without_a_way_to_stage_anew_clearing_what_staged_the_batch_is_enough(
+    runs: dict[int, dict[str, Any]], rows: Rows
+) -> None:
+    with pytest.raises(InvalidRequestError, match="Clear the task that staged it"):
+        publish(runs[3], 3)
+    assert published(rows) == [(1, 2), (2, 2)]
+    stage(runs[3], 3)
+    publish(runs[3], 3)
+    assert published(rows) == [(1, 3), (2, 2), (3, 3)]
