@@ -117,15 +117,6 @@ def test_the_test_button_says_what_is_wrong(connect: Callable[..., None]) -> Non
     ("page", "link"),
     [("https://pages/{table}?ns={namespace}&t={name}", "https://pages/a.b.c?ns=a.b&t=c"), ("", "memory://x/a/b/c")],
 )
-def test_without_a_page_a_table_on_s3_is_linked_to_the_console_of_amazon(connect: Callable[..., None]) -> None:
-    def page(**extra: str) -> str:
-        connect(extra={"format": "delta", "warehouse": "s3://lake/house", **extra})
-        return LakehouseHook().page_of(TableIdentity("delta", "a.b", "s3://lake/house/a/b"))
-
-    assert page() == "https://s3.console.aws.amazon.com/s3/buckets/lake?prefix=house%2Fa%2Fb/"
-    assert page(s3_endpoint="http://minio:9000") == "s3://lake/house/a/b"
-
-
 def test_a_table_has_a_page_or_a_location(connect: Callable[..., None], page: str, link: str) -> None:
     connect(extra={"format": "memory", "warehouse": "memory://x", "table_page": page})
     hook = LakehouseHook()
@@ -152,3 +143,12 @@ def test_a_database_is_opened_by_the_type_of_its_connection() -> None:
 def test_a_database_without_a_source_is_refused() -> None:
     with pytest.raises(InvalidRequestError, match="'oracle'"):
         open_sql_source(Connection(conn_id="old", conn_type="oracle", host="db"), relation="a.b")
+
+
+def test_without_a_page_a_table_on_s3_is_linked_to_the_console_of_amazon(connect: Callable[..., None]) -> None:
+    def page(**extra: str) -> str:
+        connect(extra={"format": "delta", "warehouse": "s3://lake/house", **extra})
+        return LakehouseHook().page_of(TableIdentity("delta", "a.b", "s3://lake/house/a/b"))
+
+    assert page() == "https://s3.console.aws.amazon.com/s3/buckets/lake?prefix=house%2Fa%2Fb/"
+    assert page(s3_endpoint="http://minio:9000") == "s3://lake/house/a/b"

@@ -85,3 +85,26 @@ def test_the_options_of_the_configuration_have_the_defaults_that_the_code_assume
     options = get_provider_info()["config"]["lakehouse"]["options"]
     assert options["default_retries"]["default"] == str(DEFAULT_RETRIES)
     assert options["default_format"]["default"] == ""
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> list[dict[str, Any]]:
+    """Return what `airflow providers ...` prints."""
+    from airflow.cli.cli_parser import get_parser
+
+    arguments = get_parser().parse_args(["providers", *words, "--output", "json"])
+    capsys.readouterr()
+    arguments.func(arguments)
+    found: list[dict[str, Any]] = json.loads(capsys.readouterr().out)
+    return found
+
+
+def test_the_command_providers_shows_the_provider_its_connection_type_and_its_fields(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    name = "airflow-provider-lakehouse"
+    assert name in {one["package_name"] for one in shown(capsys, "list")}
+    assert name in {one["Provider"] for one in shown(capsys, "get", name)}
+    (hook,) = [one for one in shown(capsys, "hooks") if one["package_name"] == name]
+    assert (hook["connection_type"], hook["hook_name"]) == ("lakehouse", "Lakehouse")
+    fields = {one["connection_parameter_name"] for one in shown(capsys, "widgets") if one["package_name"] == name}
+    assert fields == {f"extra__lakehouse__{key}" for key in KNOWN_KEYS}
