@@ -11,6 +11,7 @@ Declare the watched asset in one DAG file only: a file that names the same asset
 from __future__ import annotations
 
 import os
+from datetime import timedelta
 from typing import Any
 
 from airflow.sdk import DAG, AssetWatcher, task
@@ -42,7 +43,7 @@ with DAG(
     tags=["lakehouse", "reference"],
 ):
 
-    @task
+    @task(retries=2, retry_delay=timedelta(seconds=10))
     def tell(triggering_asset_events: dict[Any, Any] | None = None) -> list[int]:
         """Log what each version changed; return the versions that this run covers, oldest first."""
         import logging

@@ -103,6 +103,11 @@ class Deployment:
         found: list[dict[str, Any]] = self.server.call("GET", f"/api/v2/dags/{dag_id}/dagRuns?limit=100")["dag_runs"]
         return found
 
+    def ended(self, dag_id: str, count: int) -> list[dict[str, Any]]:
+        """Return all runs when there are so many, and all of them have ended; else none."""
+        found = self.runs(dag_id)
+        return found if len(found) == count and {run["state"] for run in found} <= {"success", "failed"} else []
+
     def told(self) -> list[list[int]]:
         """Return the versions that each finished run of the watcher covered."""
         done = [run["dag_run_id"] for run in self.runs(WATCHER) if run["state"] == "success"]

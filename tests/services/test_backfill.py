@@ -46,12 +46,8 @@ def backfill(deployment: Deployment, *options: str) -> None:
 
 def look(deployment: Deployment, *, runs: int) -> State:
     """Wait until so many runs have ended, and look at the tables."""
-
-    def ended() -> list[tuple[str, str]]:
-        found = [(run["partition_key"], run["state"]) for run in deployment.runs(DAG_ID)]
-        return sorted(found) if len(found) == runs and {state for _, state in found} <= {"success", "failed"} else []
-
-    found = deployment.until(ended, f"the end of {runs} runs")
+    ended = deployment.until(lambda: deployment.ended(DAG_ID, runs), f"the end of {runs} runs")
+    found = sorted((run["partition_key"], run["state"]) for run in ended)
     tables = {name: deployment.catalog.table(name) for name in TABLES}
     rows = {name: [row for row in read(table) if row] for name, table in tables.items()}
     changes = {name: sum(entry.changes_rows for entry in table.history()) for name, table in tables.items()}

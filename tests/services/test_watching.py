@@ -101,6 +101,23 @@ def test_a_deferred_wait_outlives_the_catalog_and_the_triggerer(told: Told, depl
     }
 
 
+def test_a_wait_that_is_cleared_waits_for_the_same_as_before_and_the_next_run_for_more(
+    told: Told, deployment: Deployment
+) -> None:
+    """Without the plan that is kept for a task, it would wait in vain for what comes after what it has found."""
+    runs = Runs(deployment.server, "wait_for_more", say=print)
+    runs.wait_for_dag()
+    assert runs.run("first").state == "success"
+    found = deployment.returned("wait_for_more", "first", "wait")
+    body = {"dry_run": False, "dag_run_id": "first", "only_failed": False, "reset_dag_runs": True}
+    deployment.server.call("POST", "/api/v2/dags/wait_for_more/clearTaskInstances", body)
+    (cleared,) = deployment.until(lambda: deployment.ended("wait_for_more", 1), "the cleared run")
+    assert (cleared["state"], deployment.returned("wait_for_more", "first", "wait")) == ("success", found)
+    more = deployment.sales.sell(date(2017, 2, 7))
+    assert runs.run("second").state == "success"
+    assert deployment.returned("wait_for_more", "second", "wait")["version"] == more
+
+
 def test_the_button_of_the_connection_form_tells_whether_the_lakehouse_opens(deployment: Deployment) -> None:
     def press(**extra: Any) -> dict[str, Any]:
         body = {"connection_id": "new", "conn_type": "lakehouse", "extra": json.dumps(extra)}

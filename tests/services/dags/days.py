@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from airflow.sdk import DAG, CronPartitionTimetable, task
@@ -22,7 +22,7 @@ with DAG(
     max_active_runs=1,
 ):
 
-    @task
+    @task(retries=2, retry_delay=timedelta(seconds=2))
     def land(partition_key: str | None = None) -> None:
         """Deliver the file of the day."""
         day = int(str(partition_key)[-2:])

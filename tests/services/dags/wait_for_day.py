@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from airflow.sdk import DAG
 
 from airflow_provider_lakehouse.sensors.table import LakehouseTableSensor
@@ -14,4 +16,5 @@ with DAG("wait_for_day", schedule=None, params={"day": "2017-02-01"}):
         poke_interval=1,
         timeout=600,
         deferrable=True,
+        retry_delay=timedelta(seconds=2),
     )
