@@ -31,7 +31,7 @@ REFERENCE_DAGS = Path(__file__).parents[2] / "dags"
 SMALL_DAGS = Path(__file__).parent / "dags"
 WATCHED, WATCHER, WAITER = "gold.store_daily", "watch_sales", "wait_for_day"
 FORMAT = "iceberg"
-DEADLINE_SECONDS = 150.0
+DEADLINE_SECONDS = 600.0
 POLL_SECONDS = 1.0
 TRIGGERER = {
     "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
