@@ -14,7 +14,7 @@ from airflow_provider_lakehouse.demo.runs import Runs
 from .deployment import Deployment
 
 DAG_ID = "days"
-DAYS = ("2017-02-01", "2017-02-02", "2017-02-03")
+DAYS = ("2017-02-01", "2017-02-02")
 TABLES = ("bronze.orders", "silver.orders", "silver.days")
 
 
@@ -36,7 +36,12 @@ class State:
 
 
 def backfill(deployment: Deployment, *options: str) -> None:
-    """Ask for the days as a person would, without a word about how many runs at once."""
+    """Ask for the days as a person would, without a word about how many runs at once; one backfill at a time is allowed."""
+    backfills = f"/api/v2/backfills?dag_id={DAG_ID}"
+    deployment.until(
+        lambda: all(one["completed_at"] for one in deployment.server.call("GET", backfills)["backfills"]),
+        "the end of the backfill before",
+    )
     command = [sys.executable, "-m", "airflow", "backfill", "create", "--dag-id", DAG_ID]
     dates = ["--from-date", DAYS[0], "--to-date", DAYS[-1]]
     subprocess.run(
