@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Final, Literal, Self
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.types import arrow_type, is_widening, parse_type, type_of
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import pyarrow as pa
+
+_SAMPLE: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +199,69 @@ def _plan_column(before: Column, after: Column, changes: list[SchemaChange], ref
         refused.append(f"Column {before.name!r} cannot become not-null: rows that are there may lack it.")
     if after.comment and after.comment != before.comment:
         changes.append(SchemaChange("comment", replace(column, comment=after.comment)))
+
+
+def changed(schema: Schema, changes: Iterable[SchemaChange]) -> Schema:
+    """Return a schema after changes.
+
+    Raises:
+        InvalidRequestError: A change does not fit the schema, or would lose data.
+
+    Example:
+        >>> changed(Schema.of(Column("n", "int")), [SchemaChange("widen", Column("n", "long"))]).columns[0].type
+        'long'
+    """
+    for change in changes:
+        before, after = schema.by_name.get(change.column.name), change.column
+        if before is None:
+            schema = schema.with_columns(_new_column(change))
+        elif change.kind == "comment":
+            schema = schema.with_columns(replace(before, comment=after.comment))
+        elif change.kind == "relax":
+            schema = schema.with_columns(replace(before, nullable=True))
+        elif is_widening(before.type, after.type):
+            schema = schema.with_columns(replace(before, type=after.type))
+        else:
+            raise InvalidRequestError(
+                f"Column {after.name!r} cannot change from {before.type} to {after.type}. Keep the type.",
+                column=after.name,
+            )
+    return schema
+
+
+def _new_column(change: SchemaChange) -> Column:
+    if change.kind != "add" or not change.column.nullable:
+        raise InvalidRequestError(
+            f"There is no column {change.column.name!r} to {change.kind}, or it is new and allows no nulls. Look at the schema.",
+            column=change.column.name,
+        )
+    return change.column
+
+
+def check_rows(rows: pa.Schema, schema: Schema) -> None:
+    """Check that rows can be written to a table as they are.
+
+    Args:
+        rows: Their Arrow schema.
+        schema: The table's, after the changes of its schema.
+
+    Raises:
+        InvalidRequestError: Names or their order differ, or a type cannot become the column's without loss.
+    """
+    import pyarrow.types as t
+
+    if tuple(rows.names) != schema.names:
+        raise InvalidRequestError(
+            "Rows do not have the table's columns in the table's order. Align them first.",
+            missing=tuple(sorted(set(schema.names) - set(rows.names)))[:_SAMPLE],
+            unknown=tuple(sorted(set(rows.names) - set(schema.names)))[:_SAMPLE],
+        )
+    unfit = tuple(
+        f"{column.name}: {field.type} -> {column.type}"
+        for field, column in zip(rows, schema.columns, strict=True)
+        if not t.is_null(field.type) and not is_widening(type_of(field.type), column.type)
+    )
+    if unfit:
+        raise InvalidRequestError(
+            "Rows have types that the table's columns do not hold. Cast them first.", columns=unfit[:_SAMPLE]
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -20,6 +21,7 @@ from airflow_provider_lakehouse.core.load.modes import (
 from airflow_provider_lakehouse.core.load.requirements import require_mode
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN
+from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX
 from airflow_provider_lakehouse.core.types import type_of
 
 if TYPE_CHECKING:
@@ -32,7 +34,10 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.load.policy import Reaction, SchemaPolicy
     from airflow_provider_lakehouse.core.tables.base import TableFacts
 
-INTERNAL_PREFIX: Final = "__lakehouse_"
+_SQL_TEXT: Final = re.compile(r"'(?:[^']|'')*'")
+_SQL_QUOTED: Final = re.compile(r'"(?:[^"]|"")*"')
+_SQL_SOURCE: Final = re.compile(r"\bsource\s*\.\s*")
+_SQL_WORD: Final = re.compile(r"[^\W\d][\w$]*")
 _SOURCE_ADDRESS: Final = (SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN)
 
 
@@ -191,10 +196,10 @@ def _require_distinct(table: tuple[str, ...], incoming: tuple[str, ...]) -> None
     repeated = (
         sorted({name for name in incoming if incoming.count(name) > 1}) if len(set(incoming)) < len(incoming) else []
     )
-    reserved = [name for name in spelled if name.startswith(INTERNAL_PREFIX)]
+    reserved = [name for name in spelled if name.startswith(RESERVED_PREFIX)]
     if repeated or reserved:
         raise InvalidRequestError(
-            f"Columns of a batch have distinct names that do not start with {INTERNAL_PREFIX!r}. Rename some.",
+            f"Columns of a batch have distinct names that do not start with {RESERVED_PREFIX!r}. Rename some.",
             columns=tuple(repeated or reserved),
         )
 
@@ -209,7 +214,16 @@ def _is_extra(mode: Mode, name: str) -> bool:
     """Tell whether the load itself needs a column that the table lacks."""
     if isinstance(mode, Scd2) and name == mode.effective_at:
         return True
-    return isinstance(mode, (Merge, Scd2)) and mode.delete_when is not None and name in mode.delete_when
+    return isinstance(mode, (Merge, Scd2)) and mode.delete_when is not None and _names(mode.delete_when, name)
+
+
+def _names(expression: str, column: str) -> bool:
+    """Tell whether an SQL expression names a column, plainly or quoted; what stands in its texts does not count."""
+    outside = _SQL_TEXT.sub("''", expression).lower()
+    if '"' + column.replace('"', '""').lower() + '"' in outside:
+        return True
+    plain = _SQL_SOURCE.sub("", _SQL_QUOTED.sub('""', outside))
+    return column.lower() in _SQL_WORD.findall(plain)
 
 
 def _additions(unknown: Mapping[str, pa.DataType], policy: SchemaPolicy) -> tuple[SchemaChange, ...]:

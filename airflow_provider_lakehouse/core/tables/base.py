@@ -29,7 +29,12 @@ FILE_COLUMN: Final = "_file"
 """Name under which an addressed read gives the file of a row."""
 POSITION_COLUMN: Final = "_pos"
 """Name under which an addressed read gives the zero-based place of a row in its file."""
+RESERVED_PREFIX: Final = "__lakehouse_"
+"""Columns whose name starts with it exist on the way into a table only; no table has one."""
 MAX_TOKEN_CHARACTERS: Final = 500
+HIGHEST_BATCH: Final = 2**63 - 1
+"""Highest batch that is a number: formats keep it in 64 bits, and a log with a higher one could not be read again."""
+_LOWEST_BATCH: Final = -(2**63)
 
 type Probe = Callable[[str], None]
 """Called with the name of a step just before and just after each call that leaves the process."""
@@ -59,13 +64,18 @@ class WriteToken:
     batch: str | int
 
     def __post_init__(self) -> None:
-        """Refuse empty and overlong parts."""
+        """Refuse empty and overlong parts, and numbers that no format can keep."""
         parts = (self.pipeline, str(self.batch))
         if not all(parts) or max(map(len, parts)) > MAX_TOKEN_CHARACTERS:
             raise InvalidRequestError(
                 f"A write token needs a pipeline and a batch of 1 to {MAX_TOKEN_CHARACTERS} characters. Shorten or fill them.",
                 pipeline=self.pipeline[:80],
                 batch=str(self.batch)[:80],
+            )
+        if isinstance(self.batch, int) and not _LOWEST_BATCH <= self.batch <= HIGHEST_BATCH:
+            raise InvalidRequestError(
+                "A batch that is a number has 64 bits at most. Use a smaller number, or text.",
+                pipeline=self.pipeline[:80],
             )
 
     @property

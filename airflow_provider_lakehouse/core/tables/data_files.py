@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
-from airflow_provider_lakehouse.core.tables.base import no_probe
+from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX, no_probe
 from airflow_provider_lakehouse.core.tables.ordering import in_order
 from airflow_provider_lakehouse.core.tables.storage import translated
 
@@ -44,7 +44,7 @@ COMPRESSION: Final = "zstd"
 DICTIONARY_BYTES: Final = 128 * 1024
 """Size at which a column's dictionary is given up. Arrow's default, 1 MiB, makes columns of many values larger, not smaller,
 and their encoding up to twice as slow."""
-PARTITION_PREFIX: Final = "__partition_"
+PARTITION_PREFIX: Final = f"{RESERVED_PREFIX}partition_"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DamagedError
 from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN
@@ -126,13 +126,22 @@ def _may_hold(parquet: pq.ParquetFile, group: int, file: DataFile, where: Filter
     for comparison in where:
         place = places.get(file.renames.get(comparison.column, comparison.column))
         statistics = described.column(place).statistics if place is not None else None
-        if statistics is None or not statistics.has_min_max:
+        known = None if statistics is None else exact_bounds(statistics)
+        if known is None:
             continue
         nulls = statistics.null_count if statistics.has_null_count else None
-        bounds = Bounds(statistics.min, statistics.max, nulls=nulls, rows=described.num_rows)
+        bounds = Bounds(*known, nulls=nulls, rows=described.num_rows)
         if not bounds.may_satisfy(comparison):
             return False
     return True
+
+
+def exact_bounds(statistics: pq.Statistics) -> tuple[Any, Any] | None:
+    """Return the least and the largest value that Parquet knows; None where there are none that Python can hold."""
+    try:
+        return (statistics.min, statistics.max) if statistics.has_min_max else None
+    except (OverflowError, ValueError):  # outside of Python's years
+        return None
 
 
 def _logical(batch: pa.RecordBatch, file: DataFile, *, schema: Schema, needed: tuple[str, ...]) -> pa.Table:

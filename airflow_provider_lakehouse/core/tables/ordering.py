@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import UnavailableError, UnsupportedError
+from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -19,14 +21,14 @@ if TYPE_CHECKING:
 SORT_MEMORY_BYTES: Final = 512 * 1024 * 1024
 """Memory DuckDB may use before it spills."""
 _BATCH_ROWS: Final = 65_536
-_PARTITION_PREFIX: Final = "__partition_"
+_PARTITION_PREFIX: Final = f"{RESERVED_PREFIX}partition_"
 
 
 def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...]) -> Generator[pa.RecordBatch]:
     """Yield all rows by partition values first, then by `order`.
 
     Args:
-        batches: Columns called `__partition_0`, ... hold partition values. All batches have one schema.
+        batches: Columns called `__lakehouse_partition_0`, ... hold partition values. All batches have one schema.
         order: Further fields; nulls come first when ascending, last when descending.
 
     Raises:
@@ -40,13 +42,16 @@ def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...])
         return
     duckdb = _duckdb()
 
-    def stream() -> Iterator[pa.RecordBatch]:
-        yield first
-        yield from batches
+    names = first.schema.names
+    numbered = pa.schema([field.with_name(f"c{place}") for place, field in enumerate(first.schema)])
 
-    reader = pa.RecordBatchReader.from_batches(first.schema, stream())
-    keys = [f"{_quoted(name)} ASC NULLS FIRST" for name in first.schema.names if name.startswith(_PARTITION_PREFIX)]
-    keys += [f"{_quoted(f.column)} {'DESC NULLS LAST' if f.descending else 'ASC NULLS FIRST'}" for f in order]
+    def stream() -> Iterator[pa.RecordBatch]:
+        for batch in itertools.chain([first], batches):
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=numbered)
+
+    reader = pa.RecordBatchReader.from_batches(numbered, stream())  # SQL does not tell names apart by case
+    keys = [f"c{place} ASC NULLS FIRST" for place, name in enumerate(names) if name.startswith(_PARTITION_PREFIX)]
+    keys += [f"c{names.index(f.column)} {'DESC NULLS LAST' if f.descending else 'ASC NULLS FIRST'}" for f in order]
     with tempfile.TemporaryDirectory(prefix="lakehouse-sort-") as folder, duckdb.connect(":memory:") as connection:
         _settle(connection, folder)
         connection.register("rows_in", reader)
@@ -54,7 +59,7 @@ def in_order(batches: Iterator[pa.RecordBatch], *, order: tuple[SortField, ...])
             ordered = connection.sql(f"SELECT * FROM rows_in ORDER BY {', '.join(keys)}")
             read = getattr(ordered, "to_arrow_reader", None) or ordered.fetch_arrow_reader  # DuckDB 2 and 1
             for batch in read(_BATCH_ROWS):
-                yield batch.cast(first.schema)
+                yield pa.RecordBatch.from_arrays(batch.cast(numbered).columns, schema=first.schema)
         except (duckdb.OutOfMemoryException, duckdb.IOException) as error:
             raise UnavailableError(
                 "There is not enough room to sort the rows. Free space for temporary files.", folder=folder
@@ -82,7 +87,3 @@ def _settle(connection: duckdb.DuckDBPyConnection, folder: str) -> None:
     }
     for name, value in settings.items():
         connection.execute(f"SET {name} = '{value}'")
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import SchemaPlan, plan_schema
-from airflow_provider_lakehouse.core.tables.base import At, Change
+from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX, At, Change
 from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ _SOURCE_TYPES: Final[dict[Transform, frozenset[str]]] = {
     "day": _INSTANTS | {"date"},
     "hour": _INSTANTS,
 }
-_NESTED: Final = frozenset({"list", "map", "struct"})
+_NO_PARTITION: Final = frozenset({"list", "map", "struct", "float", "double"})
+"""Types of which rows make no partition: nested ones, and those in which NaN and the zeros leave open what is equal."""
 _PARTITION_TEXT = re.compile(r"(?P<transform>\w+)\(\s*(?:(?P<parameter>\d+)\s*,\s*)?(?P<column>.+)\)\Z", re.DOTALL)
 DEFAULT_FILE_BYTES: Final = 128 * 1024 * 1024
 
@@ -127,6 +128,11 @@ class TableSpec:
         order = tuple(SortField(s) if isinstance(s, str) else s for s in self.sort_order)
         object.__setattr__(self, "partitioning", parts)
         object.__setattr__(self, "sort_order", order)
+        if reserved := tuple(name for name in self.schema.names if name.lower().startswith(RESERVED_PREFIX)):
+            raise InvalidRequestError(
+                f"Names that start with {RESERVED_PREFIX!r} are kept for rows on their way. Rename some.",
+                columns=reserved,
+            )
         self.schema.require([p.column for p in parts], purpose="partitioning")
         self.schema.require([s.column for s in order], purpose="the sort order")
         if len(set(parts)) < len(parts):
@@ -139,7 +145,7 @@ class TableSpec:
     def _check_source_type(self, part: PartitionField) -> None:
         name = parse_type(self.schema.by_name[part.column].type).name
         allowed = _SOURCE_TYPES.get(part.transform)
-        if (name in _NESTED) if allowed is None else (name not in allowed):
+        if (name in _NO_PARTITION) if allowed is None else (name not in allowed):
             raise InvalidRequestError(
                 f"Column {part.column!r} of type {name} cannot be partitioned by {part.transform!r}. Choose another transform.",
                 column=part.column,

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 ENGINE: Final = "airflow-provider-lakehouse"
 NOTE: Final = "lakehouse"
 """Member of `commitInfo` under which a commit says what it did, by key of the write token."""
+PUBLISHED_WRITES: Final = "published"
+"""Member of a publication's note that names every batch that was staged."""
 _COUNTS: Final = ("rows_added", "rows_removed", "files_added", "files_removed", "bytes_added")
 
 

@@ -16,6 +16,7 @@ from airflow_provider_lakehouse.core.errors import (
     LakehouseError,
     OutcomeUnknownError,
 )
+from airflow_provider_lakehouse.core.schema import check_rows
 from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, Positions
 from airflow_provider_lakehouse.core.tables.data_files import sweep
 from airflow_provider_lakehouse.core.tables.delta.actions import (
@@ -33,7 +34,7 @@ from airflow_provider_lakehouse.core.tables.delta.conflicts import Claims, check
 from airflow_provider_lakehouse.core.tables.delta.folder import LostRaceError
 from airflow_provider_lakehouse.core.tables.delta.log import Commit, instant
 from airflow_provider_lakehouse.core.tables.delta.protocol import check_properties, check_removal, check_writable
-from airflow_provider_lakehouse.core.tables.delta.schema import changed_fields, check_rows
+from airflow_provider_lakehouse.core.tables.delta.schema import changed_fields
 from airflow_provider_lakehouse.core.tables.delta.state import TableState, file_uri
 from airflow_provider_lakehouse.core.tables.delta.values import partition_text
 from airflow_provider_lakehouse.core.tables.delta.write import Written, partitions_of, token_folder, write_change
@@ -198,9 +199,9 @@ class Committer:
         self, line: Line, draft: Draft, *, token: WriteToken, state: TableState
     ) -> tuple[CommitResult, Commit | None]:
         for attempt in range(MAX_ATTEMPTS):
-            if attempt:
-                longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt)
-                time.sleep(random.uniform(0, longest))  # noqa: S311
+            longest = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2**attempt)
+            time.sleep(random.uniform(0, longest) if attempt else 0)  # noqa: S311
+            if attempt or draft.created:  # writing files takes time, in which others commit, or make the table anew
                 state = line.load()
                 known = line.find(token, state)
                 if known is not None:

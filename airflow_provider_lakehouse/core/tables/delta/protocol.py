@@ -39,6 +39,9 @@ _WRITABLE: Final = frozenset(
 What it uses of them is looked at below, or where it matters: a variant, for one, is no type of a column.
 """
 _REFUSED_WHEN_TRUE: Final = ("delta.enableInCommitTimestamps", "delta.enableRowTracking")
+_FORGETS_TOKENS: Final = "delta.setTransactionRetentionDuration"
+"""Makes readers forget application transactions by age, and with them which batches were written, the newest of an idle
+pipeline included: a batch that is run again would be doubled, so such a table is not written."""
 _SETTABLE: Final = frozenset(
     {
         "delta.appendOnly", "delta.autoOptimize.autoCompact", "delta.autoOptimize.optimizeWrite",
@@ -48,10 +51,7 @@ _SETTABLE: Final = frozenset(
         "delta.isolationLevel", "delta.logRetentionDuration", "delta.targetFileSize", "delta.tuneFileSizesForRewrites",
     }
 )  # fmt: skip
-"""Delta's own properties that ask nothing of writers that is not done here.
-
-`delta.setTransactionRetentionDuration` is not among them: it makes a table forget its write tokens.
-"""
+"""Delta's own properties that ask nothing of writers that is not done here."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +133,8 @@ def check_writable(
     asked += [name for name in _REFUSED_WHEN_TRUE if properties.get(name, "").lower() == "true"]
     if properties.get("delta.columnMapping.mode", "none") != "none":
         asked.append("delta.columnMapping.mode")
+    if _FORGETS_TOKENS in properties:
+        asked.append(_FORGETS_TOKENS)
     if asked:
         raise UnsupportedError(
             f"Delta table {table!r} asks writers for {asked[0]!r}, which is not supported. Write it with Spark.",

@@ -9,6 +9,7 @@ from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequest
 from airflow_provider_lakehouse.core.tables.base import WriteToken
 from airflow_provider_lakehouse.core.tables.delta.actions import (
     NOTE,
+    PUBLISHED_WRITES,
     CommitNote,
     Counts,
     Write,
@@ -18,6 +19,7 @@ from airflow_provider_lakehouse.core.tables.delta.actions import (
 from airflow_provider_lakehouse.core.tables.delta.commit import Resolved, rows_in
 from airflow_provider_lakehouse.core.tables.delta.conflicts import Claims, check_columns
 from airflow_provider_lakehouse.core.tables.delta.protocol import check_removal, check_writable
+from airflow_provider_lakehouse.core.tables.delta.repeats import repeated
 from airflow_provider_lakehouse.core.tables.delta.stage import ended, notes
 from airflow_provider_lakehouse.core.tables.delta.state import file_uri
 
@@ -65,6 +67,7 @@ class PublishDraft:
                 "Drop the branch and stage again.",
                 branch=self.branch.name,
             )
+        require_new(self.branch, commits, table=self.table)
         gone = self.branch.removals()
         self._check(commits, state, gone)
         at_ms = now_ms()
@@ -75,9 +78,9 @@ class PublishDraft:
             *({"add": action} for action in self.branch.additions().values()),
             ended(self.branch, taken_over=True, at_ms=at_ms),
         ]
-        note = CommitNote(
-            "PUBLISH", {"branch": self.branch.name}, self._writes(state), extra={BRANCH: self.branch.number}
-        )
+        batches = [{"pipeline": write.token.pipeline, "batch": write.token.batch} for write in self._staged()]
+        extra = {BRANCH: self.branch.number, PUBLISHED_WRITES: batches}
+        note = CommitNote("PUBLISH", {"branch": self.branch.name}, self._writes(state), extra=extra)
         return Resolved(note, tuple(actions))
 
     def _check(self, commits: tuple[Commit, ...], state: TableState, gone: frozenset[str]) -> None:
@@ -103,14 +106,38 @@ class PublishDraft:
 
     def _writes(self, state: TableState) -> tuple[Write, ...]:
         """Return the publication and what was staged, but for batches that the main branch remembers higher ones of."""
-        staged = [
+        staged = self._staged()
+        total = sum((write.counts for write in staged), Counts())
+        newest = {write.token.key: write for write in staged if not write.is_overtaken(state)}
+        return (Write(self.token, total), *newest.values())
+
+    def _staged(self) -> list[Write]:
+        return [
             Write(WriteToken(note["pipeline"], note["batch"]), _counts(note))
             for entry in notes(self.branch)
             for note in entry["writes"].values()
         ]
-        total = sum((write.counts for write in staged), Counts())
-        newest = {write.token.key: write for write in staged if not write.is_overtaken(state)}
-        return (Write(self.token, total), *newest.values())
+
+
+def require_new(branch: Branch, commits: tuple[Commit, ...], *, table: str) -> None:
+    """Check that the main branch has nothing of what is staged.
+
+    Args:
+        branch: The branch.
+        commits: Of the main branch, since the branch left it.
+        table: For the message.
+
+    Raises:
+        ConflictError: It has: an attempt that was thought dead staged a batch again after it was published.
+    """
+    _, again = repeated(branch.commits, commits)
+    if again:
+        raise ConflictError(
+            f"Branch {branch.name!r} of {table!r} holds a batch that the main branch has got meanwhile. Drop the branch.",
+            table=table,
+            branch=branch.name,
+            batches=again,
+        )
 
 
 @dataclass(frozen=True)

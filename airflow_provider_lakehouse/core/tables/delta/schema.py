@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.types import TypeNode, arrow_type, is_widening, parse_type, type_of
+from airflow_provider_lakehouse.core.types import TypeNode, arrow_type, parse_type
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -233,34 +233,3 @@ def _amended(present: dict[str, Any] | None, change: SchemaChange, *, identifier
     if column.name in identifier:
         raise InvalidRequestError("A column that identifies rows cannot become nullable. Keep it.", column=column.name)
     return {**present, "nullable": True}
-
-
-def check_rows(rows: pa.Schema, schema: Schema) -> None:
-    """Check that rows can be written to a table as they are.
-
-    Args:
-        rows: Their Arrow schema.
-        schema: The table's, after the changes of its schema.
-
-    Raises:
-        InvalidRequestError: Names or their order differ, or a type cannot be cast without loss.
-    """
-    if tuple(rows.names) != schema.names:
-        raise InvalidRequestError(
-            "Rows do not have the table's columns in the table's order. Align them first.",
-            rows=tuple(rows.names[:50]),
-            table=schema.names[:50],
-        )
-    unfit = tuple(
-        f"{field.name}: {field.type} -> {column.type}"
-        for field, column in zip(rows, schema.columns, strict=True)
-        if not _fits(field.type, column.type)
-    )
-    if unfit:
-        raise InvalidRequestError("Rows have types that the table cannot hold without loss. Cast them.", columns=unfit)
-
-
-def _fits(arrow: pa.DataType, wanted: str) -> bool:
-    if str(arrow) == "null":
-        return True
-    return is_widening(type_of(arrow), wanted)

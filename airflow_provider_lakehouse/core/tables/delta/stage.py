@@ -9,6 +9,7 @@ on. Other tools see none of this: vacuum with "full" removes data files of branc
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -23,6 +24,7 @@ from airflow_provider_lakehouse.core.tables.delta.folder import LostRaceError
 from airflow_provider_lakehouse.core.tables.delta.log import Commit, instant, parse_actions
 from airflow_provider_lakehouse.core.tables.delta.metadata import Metadata
 from airflow_provider_lakehouse.core.tables.delta.protocol import Protocol
+from airflow_provider_lakehouse.core.tables.delta.repeats import repeated
 from airflow_provider_lakehouse.core.tables.delta.state import TableState, file_uri
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ FIRST_BRANCH_VERSION: Final = 2**52
 """Versions from here on belong to branches: 31 bits tell which, 20 bits after how many entries. They fit a double."""
 _ENTRY_BITS: Final = 20
 _NUMBER_BITS: Final = 31
+_LONGEST_NAME: Final = 240
 _PLAIN: Final = re.compile(r"[A-Za-z0-9-]")
 _POINTER: Final = re.compile(rf"{FOLDER}/([^/]+)\.json\Z")
 DROPPED: Final = "drop"
@@ -51,7 +54,10 @@ def file_name(name: str) -> str:
         >>> file_name("month end/é")
         'month~20~end~2f~~e9~'
     """
-    return "".join(c if _PLAIN.match(c) else f"~{ord(c):x}~" for c in name)
+    spelled = "".join(c if _PLAIN.match(c) else f"~{ord(c):x}~" for c in name)
+    if len(spelled) <= _LONGEST_NAME:
+        return spelled
+    return f"{spelled[: _LONGEST_NAME - 66]}~~{hashlib.sha256(name.encode()).hexdigest()}"
 
 
 @dataclass(frozen=True)
@@ -231,6 +237,12 @@ class Branches:
         """Add an entry to a branch's log, or raise `LostRaceError`."""
         self._log.files.put(branch.entry_path(len(branch.entries)), entry.to_bytes())
 
+    def require_pointed(self, branch: Branch) -> None:
+        """Raise `LostRaceError`, and take the entry just added away, when the branch ended before it was added."""
+        if self._log.files.get(branch.pointer) != branch.to_bytes():
+            self._log.files.delete((branch.entry_path(len(branch.entries)),))
+            raise LostRaceError
+
     def seal(self, branch: Branch, purpose: str) -> Branch:
         """Return a branch, sealed for a purpose: nothing is staged on it from here on.
 
@@ -315,6 +327,9 @@ class BranchLine:
         branch = self._branches.get(self._name)
         if branch is not None and self._branches.finished(branch):
             branch = None
+        if branch is not None and branch.seal is None and self._is_repeat(branch):
+            self._branches.remove(self._branches.seal(branch, DROPPED), keep=frozenset())
+            branch = None
         self._is_known = branch is not None
         if branch is None:
             state = self._main.load()
@@ -326,6 +341,12 @@ class BranchLine:
             )
         self._branch = branch
         return branch.state(self._log)
+
+    def _is_repeat(self, branch: Branch) -> bool:
+        """Tell whether the main branch has by now got everything that is staged, so that it can never be published."""
+        since = self._log.commits_between(branch.base, self._main.load().version)
+        staged, again = repeated(branch.commits, since or ())
+        return staged > 0 and staged == again
 
     def find(self, token: WriteToken, state: TableState) -> tuple[CommitResult, Commit | None] | None:
         """Return what a token wrote, here or on the main branch."""
@@ -363,6 +384,11 @@ class BranchLine:
             self._is_known = True
         self._branches.add_entry(self._branch, commit)
         self._log.probe("after delta.stage")
+        self._branches.require_pointed(self._branch)
+        branch = replace(self._branch, entries=(*self._branch.entries, commit))
+        if self._is_repeat(branch):
+            self._branches.remove(self._branches.seal(branch, DROPPED), keep=frozenset())
+            raise LostRaceError
 
 
 def ended(branch: Branch, *, taken_over: bool, at_ms: int) -> Action:

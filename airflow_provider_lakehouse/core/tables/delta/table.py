@@ -24,7 +24,13 @@ from airflow_provider_lakehouse.core.tables.delta.create import create_actions
 from airflow_provider_lakehouse.core.tables.delta.folder import LostRaceError
 from airflow_provider_lakehouse.core.tables.delta.history import history, version_as_of
 from airflow_provider_lakehouse.core.tables.delta.log import LOG, Commit, DeltaLog
-from airflow_provider_lakehouse.core.tables.delta.publish import EndDraft, PublishDraft, RollBackDraft, published_branch
+from airflow_provider_lakehouse.core.tables.delta.publish import (
+    EndDraft,
+    PublishDraft,
+    RollBackDraft,
+    published_branch,
+    require_new,
+)
 from airflow_provider_lakehouse.core.tables.delta.stage import (
     DROPPED,
     FIRST_BRANCH_VERSION,
@@ -59,6 +65,8 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.tables.storage import Storage
 
 MAIN: Final = "main"
+_LONGEST_PART: Final = 255
+"""Bytes that file systems allow for the name of a folder."""
 _PART: Final = re.compile(r"[^./\\\x00-\x1f][^./\\\x00-\x1f]*\Z")
 
 
@@ -108,7 +116,7 @@ class DeltaCatalog:
 
 def _parts(name: str) -> list[str]:
     parts = name.split(".")
-    if not all(map(_PART.match, parts)):
+    if not all(map(_PART.match, parts)) or LOG in parts or max(len(part.encode()) for part in parts) > _LONGEST_PART:
         raise InvalidRequestError(f"{name!r} cannot be a folder. Name the table 'namespace.table'.", name=name)
     return parts
 
@@ -252,7 +260,9 @@ class DeltaLakeTable:
             if present is not None and present.number == published_branch(known[1]):
                 self._branches.finished(present)
             return known[0]
-        sealed = self._branches.seal(self._branches.require(branch), PUBLISHED)
+        staged = self._branches.require(branch)
+        require_new(staged, self._log.commits_between(staged.base, head.version) or (), table=self._identity.name)
+        sealed = self._branches.seal(staged, PUBLISHED)
         draft = PublishDraft(sealed, sealed.state(self._log), token, self._identity.name)
         result = self._committer.land(self._main, draft, token=token, state=head)
         self._branches.finished(sealed)

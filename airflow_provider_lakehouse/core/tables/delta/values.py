@@ -12,6 +12,7 @@ from itertools import count, islice
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DamagedError
+from airflow_provider_lakehouse.core.tables.file_reading import exact_bounds
 from airflow_provider_lakehouse.core.tables.filters import Bounds
 from airflow_provider_lakehouse.core.types import parse_type
 
@@ -196,9 +197,10 @@ def _column_statistics(footer: pq.FileMetaData, place: int) -> tuple[Any, Any, i
         if statistics is None or not statistics.has_null_count:
             return None, None, None
         nulls += statistics.null_count
-        if statistics.has_min_max:
-            least.append(statistics.min)
-            most.append(statistics.max)
+        bounds = exact_bounds(statistics)
+        if bounds is not None:
+            least.append(bounds[0])
+            most.append(bounds[1])
         elif statistics.null_count < footer.row_group(group).num_rows:
             known = False
     return (min(least), max(most), nulls) if known and least else (None, None, nulls)

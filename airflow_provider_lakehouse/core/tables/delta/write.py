@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, Positions
+from airflow_provider_lakehouse.core.tables.calendar import refuse_far_partitions
 from airflow_provider_lakehouse.core.tables.data_files import conformed, write_files
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.types import arrow_type
@@ -155,6 +156,7 @@ def _partitioner(metadata: Metadata) -> Callable[[pa.RecordBatch], Sequence[pa.A
         arrays = []
         for column in columns:
             array = batch.column(column.name)
+            refuse_far_partitions(array, column.name)
             _refuse_unfit_partition(array, column.name, nullable=column.nullable, text=column.type == "string")
             arrays.append(array)
         return arrays

@@ -22,6 +22,7 @@ from airflow_provider_lakehouse.core.tables.iceberg.tokens import remember, reme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from pyiceberg.table import Table as IcebergTable
     from pyiceberg.table.metadata import TableMetadata
@@ -111,6 +112,7 @@ class _Commit:
         unknown: The first attempt whose outcome the catalog did not tell; it may land as long as nothing else does.
         lost: Whether the newest attempt lost a race, and the table has not been looked at since.
         tried: The metadata files of every attempt, by its version and instant.
+        table_uuid: Of the table that was looked at first: one of the same name that was made since is another.
     """
 
     connection: Connection
@@ -121,12 +123,13 @@ class _Commit:
     unknown: Exception | None = None
     lost: bool = False
     tried: dict[tuple[int, datetime], list[str]] = field(default_factory=dict)
+    table_uuid: UUID | None = None
 
     def run(self) -> tuple[IcebergTable, CommitResult]:
         """Submit until it is committed; return the state of the table that was last looked at, and the result."""
         for attempt in range(MAX_ATTEMPTS + 1):  # the last one only looks whether the one before it landed
             try:
-                table = self.connection.load(self.name)
+                table = self._load()
                 done = self._known(table) or (self._submit(table) if attempt < MAX_ATTEMPTS else None)
             except ConflictError:
                 raise  # the branch moved on, so that an attempt of unknown outcome can no longer land
@@ -142,6 +145,13 @@ class _Commit:
         if self.unknown is not None:
             raise self._outcome_unknown() from self.unknown
         raise ConflictError("Other writers kept winning. Run again later.", table=self.name, attempts=MAX_ATTEMPTS)
+
+    def _load(self) -> IcebergTable:
+        table = self.connection.load(self.name)
+        self.table_uuid = self.table_uuid or table.metadata.table_uuid
+        if table.metadata.table_uuid != self.table_uuid:
+            raise ConflictError(f"Table {self.name!r} was made anew meanwhile. Run again.", table=self.name)
+        return table
 
     def _known(self, table: IcebergTable) -> CommitResult | None:
         """Return what the token wrote, as the first to tell where an attempt of this call did."""

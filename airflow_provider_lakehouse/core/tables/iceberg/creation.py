@@ -26,6 +26,7 @@ _DEFAULTS: Final = {
     "write.metadata.delete-after-commit.enabled": "true",
     "write.metadata.previous-versions-max": "50",
 }
+_LONGEST_FOLDER: Final = 200
 _UNSAFE = re.compile(r"[^\w.-]", re.ASCII)
 
 
@@ -105,9 +106,9 @@ def default_location(settings: CatalogSettings, name: str) -> str:
 
 
 def _folder(name: str) -> str:
-    if not _UNSAFE.search(name):
+    if not _UNSAFE.search(name) and len(name) <= _LONGEST_FOLDER:
         return name
-    return f"{_UNSAFE.sub('_', name)}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{_UNSAFE.sub('_', name)[:_LONGEST_FOLDER]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _ensure_namespace(catalog: IcebergCatalog, namespace: str) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.tables.calendar import refuse_far_partitions
 from airflow_provider_lakehouse.core.tables.data_files import write_files
 from airflow_provider_lakehouse.core.tables.iceberg.schema import file_schema, partitioning, sort_fields, type_text
 from airflow_provider_lakehouse.core.tables.iceberg.statistics import statistics_of
-from airflow_provider_lakehouse.core.types import arrow_type, is_widening, type_of
+from airflow_provider_lakehouse.core.types import arrow_type
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from pyiceberg.table.metadata import TableMetadata
     from pyiceberg.types import IcebergType
 
-    from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.tables.base import Probe
     from airflow_provider_lakehouse.core.tables.data_files import Partitioner, WrittenFile
     from airflow_provider_lakehouse.core.tables.storage import Storage
@@ -126,7 +125,14 @@ def partitioner(spec: PartitionSpec, schema: IcebergSchema) -> Partitioner | Non
         steps.append((source.name, source.field_type, field.transform))
 
     def values(batch: pa.RecordBatch) -> Sequence[pa.Array]:
-        return [_partition_values(_typed(batch.column(name), kind), kind, transform) for name, kind, transform in steps]
+        columns = [_typed(batch.column(name), kind) for name, kind, _ in steps]
+        for array, (name, _, transform) in zip(columns, steps, strict=True):
+            if str(transform) == "identity":
+                refuse_far_partitions(array, name)
+        return [
+            _partition_values(array, kind, transform)
+            for array, (_, kind, transform) in zip(columns, steps, strict=True)
+        ]
 
     return values
 
@@ -150,28 +156,3 @@ def _partition_values(array: pa.Array, kind: IcebergType, transform: Any) -> pa.
     if t.is_date32(values.type):
         return values.cast(pa.int32())
     return values.cast(pa.int64()) if t.is_timestamp(values.type) or t.is_time(values.type) else values
-
-
-def check_rows(rows: pa.Schema, schema: Schema) -> None:
-    """Refuse rows that are not in the table's schema.
-
-    Raises:
-        InvalidRequestError: Names or their order differ, or a type cannot become the column's without loss.
-    """
-    if tuple(rows.names) != schema.names:
-        raise InvalidRequestError(
-            "Rows do not have the table's columns in the table's order. Align them first.",
-            missing=tuple(sorted(set(schema.names) - set(rows.names)))[:_SAMPLE],
-            unknown=tuple(sorted(set(rows.names) - set(schema.names)))[:_SAMPLE],
-        )
-    import pyarrow.types as t
-
-    unfit = tuple(
-        f"{column.name}: {field.type} -> {column.type}"
-        for field, column in zip(rows, schema.columns, strict=True)
-        if not t.is_null(field.type) and not is_widening(type_of(field.type), column.type)
-    )
-    if unfit:
-        raise InvalidRequestError(
-            "Rows have types that the table's columns do not hold. Cast them first.", columns=unfit[:_SAMPLE]
-        )

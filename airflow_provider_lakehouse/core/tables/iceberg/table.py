@@ -65,7 +65,7 @@ class IcebergCatalog:
         Raises:
             InvalidRequestError: The name has no namespace.
         """
-        if "." not in name.strip("."):
+        if "." not in name or not all(name.split(".")):
             raise InvalidRequestError(f"{name!r} is not the name of a table. Write 'namespace.table'.", table=name)
         return IcebergTable(name, self._connection)
 

@@ -6,11 +6,12 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, LakehouseError
+from airflow_provider_lakehouse.core.schema import check_rows
 from airflow_provider_lakehouse.core.tables.base import CommitResult
 from airflow_provider_lakehouse.core.tables.iceberg.changes import Live, Workshop, check_removal
 from airflow_provider_lakehouse.core.tables.iceberg.commit import Submission, in_milliseconds
 from airflow_provider_lakehouse.core.tables.iceberg.conflicts import check
-from airflow_provider_lakehouse.core.tables.iceberg.files import WriteLayout, check_rows, data_folder
+from airflow_provider_lakehouse.core.tables.iceberg.files import WriteLayout, data_folder
 from airflow_provider_lakehouse.core.tables.iceberg.refusals import translated
 from airflow_provider_lakehouse.core.tables.iceberg.scan import MAIN
 from airflow_provider_lakehouse.core.tables.iceberg.schema import evolved, from_iceberg, sort_fields

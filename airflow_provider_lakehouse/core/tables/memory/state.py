@@ -6,6 +6,7 @@ import threading
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from airflow_provider_lakehouse.core.schema import changed
 from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from airflow_provider_lakehouse.core.schema import Schema, SchemaChange
     from airflow_provider_lakehouse.core.tables.base import Change, CommitResult, Positions
     from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
@@ -47,25 +47,23 @@ class State:
 
 @dataclass
 class Store:
-    """What all handles of one table share."""
+    """What all handles of one table share.
+
+    Args:
+        states: Every version by number.
+        heads: Newest version of every branch.
+        tags: Version of every tag.
+        tokens: What every token wrote, by its key.
+        staged: For every branch the keys written to it, with what was remembered under them before.
+        lock: Held by whoever changes anything.
+    """
 
     states: dict[int, State] = field(default_factory=dict)
     heads: dict[str, int] = field(default_factory=dict)
     tags: dict[str, int] = field(default_factory=dict)
     tokens: dict[str, CommitResult] = field(default_factory=dict)
-    staged: dict[str, set[str]] = field(default_factory=dict)
+    staged: dict[str, dict[str, CommitResult | None]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-def partition_keys(rows: pa.Table, spec: TableSpec) -> list[tuple[object, ...]]:
-    """Return the partition of every row, in their order."""
-    cut: dict[str, int] = {"year": 4, "month": 7, "day": 10}
-    keys = []
-    for part in spec.partition_fields:
-        values = rows.column(part.column).to_pylist()
-        width = cut.get(part.transform)
-        keys.append([v if width is None or v is None else v.isoformat()[:width] for v in values])
-    return list(zip(*keys, strict=True))
 
 
 def removed_positions(removes: Positions) -> dict[str, frozenset[int]]:
@@ -103,9 +101,13 @@ def live_rows(part: Part, schema: pa.Schema) -> pa.Table:
     return rows.filter(pa.array([index not in part.removed for index in range(count)], pa.bool_()))
 
 
-def changed_schema(schema: Schema, changes: tuple[SchemaChange, ...]) -> Schema:
-    """Return a schema after changes."""
-    return schema.with_columns(*(change.column for change in changes))
+def new_rows(part: Part, before: Part | None, schema: pa.Schema) -> pa.Table:
+    """Return the rows of a part that count now and did not before; a rollback brings rows back."""
+    if before is None:
+        return live_rows(part, schema)
+    return live_rows(
+        replace(part, removed=frozenset(range(part.rows.num_rows)) - (before.removed - part.removed)), schema
+    )
 
 
 def changed_spec(spec: TableSpec, change: Change) -> TableSpec:
@@ -113,7 +115,7 @@ def changed_spec(spec: TableSpec, change: Change) -> TableSpec:
     properties = {**spec.properties, **change.properties}
     return replace(
         spec,
-        schema=changed_schema(spec.schema, change.schema_changes),
+        schema=changed(spec.schema, change.schema_changes),
         properties={name: value for name, value in properties.items() if value is not None},
         comment=spec.comment if change.comment is None else change.comment,
     )

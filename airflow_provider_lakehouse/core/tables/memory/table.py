@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, UnsupportedError
+from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
+from airflow_provider_lakehouse.core.schema import changed, check_rows
 from airflow_provider_lakehouse.core.tables.base import (
     FILE_COLUMN,
     HEAD,
@@ -24,15 +25,15 @@ from airflow_provider_lakehouse.core.tables.base import (
 )
 from airflow_provider_lakehouse.core.tables.data_files import conformed
 from airflow_provider_lakehouse.core.tables.filters import arrow_expression
+from airflow_provider_lakehouse.core.tables.memory.partitions import partition_keys
 from airflow_provider_lakehouse.core.tables.memory.state import (
     Part,
     State,
     Store,
-    changed_schema,
     changed_spec,
     filled,
     live_rows,
-    partition_keys,
+    new_rows,
     removed_positions,
 )
 
@@ -178,9 +179,14 @@ class MemoryTable:
         if (known := self.find(token)) is not None:
             return known
         branch = change.branch or MAIN
+        store = self._store()
         rows = self._collect(change)
         self._probe("before memory.commit")
-        with self._store().lock:
+        with store.lock:
+            if self._stores.get(self._identity.name) is not store:
+                raise ConflictError(
+                    "The table was dropped or made anew meanwhile. Run again.", table=self._identity.name
+                )
             if (known := self.find(token)) is None:
                 known = self._apply(change, rows, branch=branch, token=token)
         self._probe("after memory.commit")
@@ -230,8 +236,10 @@ class MemoryTable:
             raise InvalidRequestError("The main branch cannot be dropped. Drop the table.")
         store = self._store()
         store.heads.pop(branch, None)
-        for key in store.staged.pop(branch, ()):
+        for key, before in store.staged.pop(branch, {}).items():
             store.tokens.pop(key, None)
+            if before is not None:
+                store.tokens[key] = before
 
     def tag(self, name: str, *, at: At = HEAD) -> None:
         """Name a state."""
@@ -339,13 +347,9 @@ class MemoryTable:
         import pyarrow as pa
 
         head = self._store().heads.get(change.branch or MAIN, self._store().heads[MAIN])
-        schema = changed_schema(self._store().states[head].spec.schema, change.schema_changes).to_arrow()
-        if change.rows.schema.names != schema.names:
-            raise InvalidRequestError(
-                "Rows do not have the table's columns in the table's order. Align them first.",
-                rows=tuple(change.rows.schema.names[:50]),
-                table=tuple(schema.names[:50]),
-            )
+        columns = changed(self._store().states[head].spec.schema, change.schema_changes)
+        check_rows(change.rows.schema, columns)
+        schema = columns.to_arrow()
         return pa.Table.from_batches([conformed(batch, schema) for batch in change.rows], schema=schema)
 
     def _apply(self, change: Change, rows: pa.Table | None, *, branch: str, token: WriteToken) -> CommitResult:
@@ -381,9 +385,9 @@ class MemoryTable:
         parent = store.heads.get(branch, store.heads[MAIN])
         store.states[version] = replace(state, version=version, parent=parent, committed_at=datetime.now(UTC))
         store.heads[branch] = version
-        store.tokens[token.key] = replace(result, version=version)
         if branch != MAIN:
-            store.staged.setdefault(branch, set()).add(token.key)
+            store.staged.setdefault(branch, {}).setdefault(token.key, store.tokens.get(token.key))
+        store.tokens[token.key] = replace(result, version=version)
         return store.tokens[token.key]
 
     def _check_conflicts(self, change: Change, head: State) -> None:
@@ -398,9 +402,10 @@ class MemoryTable:
         if change.guard is None:
             return
         condition = arrow_expression(change.guard)
+        base = {part.name: part for part in self._store().states[change.base].parts}
         for part in head.parts:
-            rows = part.rows if condition is None else part.rows.filter(condition)
-            if part.added_by > change.base and rows.num_rows:
+            rows = new_rows(part, base.get(part.name), head.spec.schema.to_arrow())
+            if (rows if condition is None else rows.filter(condition)).num_rows:
                 raise self._conflict("added rows that this change had to know of", change, head)
 
     def _conflict(self, what: str, change: Change, head: State) -> ConflictError:
@@ -428,8 +433,6 @@ class MemoryTable:
             raise InvalidRequestError(
                 "The table has no partitions to overwrite. Use 'replace'.", table=self._identity.name
             )
-        if any(f.transform not in ("identity", "day", "month", "year") for f in fields):
-            raise UnsupportedError("Tables in memory overwrite partitions by identity, day, month and year only.")
         wanted = set(partition_keys(rows, head.spec)) if rows is not None else set()
         whole = head.spec.schema.to_arrow()
         return {
