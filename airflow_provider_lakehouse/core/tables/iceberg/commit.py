@@ -170,7 +170,7 @@ class _Commit:
         remembering = remember(table.metadata, result, branch=submission.branch)
         try:
             self.connection.submit(
-                table, updates=[*submission.updates, remembering], requirements=submission.requirements
+                table, updates=[*submission.updates, *remembering], requirements=submission.requirements
             )
         except UnknownOutcomeError as error:
             # The same files again next time: only one of the two attempts can win, so trying on is safe and finds out.

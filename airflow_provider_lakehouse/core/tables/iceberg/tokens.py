@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_lakehouse.core.tables.base import NO_VERSION
 from airflow_provider_lakehouse.core.tables.iceberg.scan import MAIN
 from airflow_provider_lakehouse.core.tables.iceberg.updates import remove_properties, set_properties
+from airflow_provider_lakehouse.core.tables.token_memory import condensed, past_result
 from airflow_provider_lakehouse.core.tables.tokens import TOKEN_PREFIX, decode_result, encode_result
 
 if TYPE_CHECKING:
@@ -29,11 +31,14 @@ def remembered(metadata: TableMetadata, token: WriteToken) -> CommitResult | Non
         DamagedError: What the table remembers cannot be read.
     """
     text = metadata.properties.get(TOKEN_PREFIX + token.key)
-    return decode_result(text, token) if text is not None else None
+    if text is not None:
+        return decode_result(text, token)
+    version = metadata.current_snapshot_id
+    return past_result(metadata.properties, token, version=NO_VERSION if version is None else version)
 
 
-def remember(metadata: TableMetadata, result: CommitResult, *, branch: str) -> TableUpdate:
-    """Return the update that makes a table remember a write.
+def remember(metadata: TableMetadata, result: CommitResult, *, branch: str) -> list[TableUpdate]:
+    """Return the updates that make a table remember a write, and less of older ones of the same pipeline.
 
     Args:
         metadata: The table's.
@@ -43,7 +48,12 @@ def remember(metadata: TableMetadata, result: CommitResult, *, branch: str) -> T
     name, text = TOKEN_PREFIX + result.token.key, encode_result(result)
     if branch != MAIN and (before := metadata.properties.get(name)) is not None:
         text = json.dumps({**json.loads(text), _REPLACED: before}, separators=(",", ":"))
-    return set_properties({name: text})
+    known = [part for part in metadata.refs if part != MAIN]
+    spared = frozenset[int]().union(*(_versions_of(metadata, part) for part in known))
+    changes = {name: text, **condensed(metadata.properties, result.token, at=result.committed_at, spared=spared)}
+    gone = [old for old, value in changes.items() if value is None]
+    updates: list[TableUpdate] = [set_properties({n: value for n, value in changes.items() if value is not None})]
+    return [*updates, remove_properties(gone)] if gone else updates
 
 
 def forget(metadata: TableMetadata, branch: str) -> list[TableUpdate]:
