@@ -408,6 +408,21 @@ class Listing(Protocol):
 
 
 @runtime_checkable
+class Comparing(Protocol):
+    """Two states can be told apart without reading what they share."""
+
+    def read_apart(self, *, before: At | None, after: At) -> tuple[pa.RecordBatchReader, pa.RecordBatchReader]:
+        """Stream the rows of those parts that are not the same in two states, as the earlier and the later one have them.
+
+        Rows that a part of both has, or that were carried into another part, may be in both streams.
+
+        Args:
+            before: The earlier state; None for a table without rows.
+            after: The later state.
+        """
+
+
+@runtime_checkable
 class TimeTravelling(Protocol):
     """Older states can be read."""
 

@@ -275,7 +275,8 @@ class Branches:
         self._storage.delete(file_uri(path, location) for path in sorted(branch.all_additions() - keep))
         self._log.probe("after delta.clear")
         entries = tuple(branch.entry_path(place) for place in range(len(branch.entries)))
-        self._log.files.delete((branch.pointer, *entries))
+        pointed = self._log.files.get(branch.pointer) == branch.to_bytes()  # a newer branch of the name is another's
+        self._log.files.delete((*([branch.pointer] if pointed else ()), *entries))
 
     def finished(self, branch: Branch) -> bool:
         """Tell whether a branch has ended, and if so remove what a killed attempt left of it."""

@@ -11,6 +11,7 @@ import uuid
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.tables.apart import listings_apart, read_listing
 from airflow_provider_lakehouse.core.tables.base import (
     HEAD,
     FileListing,
@@ -230,6 +231,14 @@ class DeltaLakeTable:
         state = self._state(at)
         files = state.listed(self._chosen(state, where), storage=self._storage)
         return FileListing(state.version, state.metadata.schema, files)
+
+    def read_apart(self, *, before: At | None, after: At) -> tuple[pa.RecordBatchReader, pa.RecordBatchReader]:
+        """Stream the rows of files that are not the same in two states."""
+        old, new = listings_apart(self, before=before, after=after)
+        storage = self._storage
+        return read_listing(old, storage=storage, schema=new.schema), read_listing(
+            new, storage=storage, schema=new.schema
+        )
 
     def find(self, token: WriteToken) -> CommitResult | None:
         """Return what a token wrote, on any branch.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.tables.apart import listings_apart, read_listing
 from airflow_provider_lakehouse.core.tables.base import HEAD, TableIdentity, no_probe
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.iceberg.catalog import Connection
@@ -134,6 +135,14 @@ class IcebergTable:
     def list_files(self, *, where: Filter = (), at: At = HEAD) -> FileListing:
         """Return the live files that may hold rows that satisfy the filter, told by partition and statistics."""
         return self._listing(self._load(), where=where, at=at)
+
+    def read_apart(self, *, before: At | None, after: At) -> tuple[pa.RecordBatchReader, pa.RecordBatchReader]:
+        """Stream the rows of files that are not the same in two states."""
+        old, new = listings_apart(self, before=before, after=after)
+        storage = self._connection.storage(self._load())
+        return read_listing(old, storage=storage, schema=new.schema), read_listing(
+            new, storage=storage, schema=new.schema
+        )
 
     def find(self, token: WriteToken) -> CommitResult | None:
         """Return what a token wrote."""

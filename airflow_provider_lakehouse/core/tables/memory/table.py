@@ -23,6 +23,7 @@ from airflow_provider_lakehouse.core.tables.base import (
     VersionFacts,
     no_probe,
 )
+from airflow_provider_lakehouse.core.tables.calendar import refuse_far_partitions
 from airflow_provider_lakehouse.core.tables.data_files import conformed
 from airflow_provider_lakehouse.core.tables.filters import arrow_expression
 from airflow_provider_lakehouse.core.tables.memory.partitions import partition_keys
@@ -165,6 +166,21 @@ class MemoryTable:
         """Stream rows with their address."""
         return self._reader(columns, where=where, at=at, addressed=True)
 
+    def read_apart(self, *, before: At | None, after: At) -> tuple[pa.RecordBatchReader, pa.RecordBatchReader]:
+        """Stream the rows of parts that are not the same in two states."""
+        new = self._state(after)
+        old = replace(new, parts=()) if before is None else self._state(before)
+        shared = {(p.name, p.removed) for p in old.parts} & {(p.name, p.removed) for p in new.parts}
+        return self._rows_of(old, other_than=shared), self._rows_of(new, other_than=shared)
+
+    def _rows_of(self, state: State, *, other_than: set[tuple[str, frozenset[int]]]) -> pa.RecordBatchReader:
+        import pyarrow as pa
+
+        schema = pa.schema([field.with_nullable(True) for field in state.spec.schema.to_arrow()])
+        parts = [part for part in state.parts if (part.name, part.removed) not in other_than]
+        rows = [live_rows(part, schema).select(schema.names).cast(schema) for part in parts]
+        return pa.concat_tables([schema.empty_table(), *rows]).to_reader()
+
     def find(self, token: WriteToken) -> CommitResult | None:
         """Return what a token wrote."""
         self._probe("before memory.find")
@@ -199,6 +215,8 @@ class MemoryTable:
         store = self._store()
         self._probe("before memory.publish")
         with store.lock:
+            if (known := self.find(token)) is not None:
+                return known
             if branch not in store.heads or branch == MAIN:
                 raise InvalidRequestError(
                     f"There is no branch {branch!r} to publish. Stage a batch first.", branch=branch
@@ -258,6 +276,8 @@ class MemoryTable:
         store = self._store()
         target = self._state(to)
         with store.lock:
+            if (known := self.find(token)) is not None:
+                return known
             head = store.states[store.heads[MAIN]]
             spec = head.spec
             state = replace(
@@ -350,7 +370,11 @@ class MemoryTable:
         columns = changed(self._store().states[head].spec.schema, change.schema_changes)
         check_rows(change.rows.schema, columns)
         schema = columns.to_arrow()
-        return pa.Table.from_batches([conformed(batch, schema) for batch in change.rows], schema=schema)
+        rows = pa.Table.from_batches([conformed(batch, schema) for batch in change.rows], schema=schema)
+        for part in self._store().states[head].spec.partition_fields:
+            if part.transform == "identity":
+                refuse_far_partitions(rows.column(part.column).combine_chunks(), part.column)
+        return rows
 
     def _apply(self, change: Change, rows: pa.Table | None, *, branch: str, token: WriteToken) -> CommitResult:
         store = self._store()
