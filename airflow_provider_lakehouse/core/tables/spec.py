@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import SchemaPlan, plan_schema
-from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX, At, Change
+from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX, Change
 from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
@@ -169,6 +169,7 @@ class SpecPlan:
 
     Args:
         base: Version of the table that was looked at.
+        columns: Its columns then; formats change them without a new version, too.
         schema: Changes of columns.
         properties: Properties to set; None as a value removes.
         comment: The comment to set; None keeps.
@@ -176,6 +177,7 @@ class SpecPlan:
     """
 
     base: int
+    columns: Schema
     schema: SchemaPlan
     properties: Mapping[str, str | None] = field(default_factory=dict)
     comment: str | None = None
@@ -208,7 +210,7 @@ def plan_spec(spec: TableSpec, facts: TableFacts) -> SpecPlan:
     properties: dict[str, str | None] = {k: v for k, v in spec.properties.items() if facts.properties.get(k) != v}
     comment = spec.comment if spec.comment and spec.comment != facts.comment else None
     schema = SchemaPlan(plan_schema(facts.schema, spec.schema).changes)
-    return SpecPlan(facts.version, schema, properties, comment, tuple(refused))
+    return SpecPlan(facts.version, facts.schema, schema, properties, comment, tuple(refused))
 
 
 def apply_spec(table: Table, plan: SpecPlan, *, token: WriteToken) -> CommitResult | None:
@@ -238,7 +240,7 @@ def apply_spec(table: Table, plan: SpecPlan, *, token: WriteToken) -> CommitResu
             table=table.identity.name,
             refused=plan.refused,
         )
-    if table.find(token) is None and table.facts(at=At(version=plan.base)).schema != table.facts().schema:
+    if table.find(token) is None and plan.columns != table.facts().schema:
         raise ConflictError(
             "The table's columns changed since the plan was made. Plan again.", table=table.identity.name
         )

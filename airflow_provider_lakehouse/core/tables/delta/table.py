@@ -185,7 +185,9 @@ class DeltaLakeTable:
     def drop(self) -> None:
         """Remove the table and its files.
 
-        The log goes first and backwards, so that a killed attempt leaves an older state of the table, or none.
+        The log goes first and backwards, so that a killed attempt leaves an older state of the table, or none. Let no other
+        attempt write meanwhile: one that hangs in the very call that adds its commit would add it to a table that is made anew
+        in the same folder.
         """
         entries = self._log.files.list(LOG)
         hints = tuple(path for path in entries if "/_" in path)

@@ -67,9 +67,15 @@ def _hours(array: pa.ChunkedArray) -> list[object]:
 
 def _truncated(value: Any, width: int) -> object:  # noqa: ANN401
     if isinstance(value, Decimal):
-        digits = int(value.scaleb(-int(value.as_tuple().exponent)))
+        digits = _unscaled(value)
         return digits - digits % width
     return value - value % width if isinstance(value, int) else value[:width]
+
+
+def _unscaled(value: Decimal) -> int:
+    sign, digits, _ = value.as_tuple()  # arithmetic would round to the precision of the context
+    number = int("".join(map(str, digits)))
+    return -number if sign else number
 
 
 def bucket_of(value: Any, buckets: int) -> int:  # noqa: ANN401
@@ -86,7 +92,7 @@ def _bytes(value: Any) -> bytes:  # noqa: ANN401
     if isinstance(value, int):
         return value.to_bytes(8, "little", signed=True)
     if isinstance(value, Decimal):
-        digits = int(value.scaleb(-int(value.as_tuple().exponent)))
+        digits = _unscaled(value)
         return digits.to_bytes((digits + (digits < 0)).bit_length() // 8 + 1, "big", signed=True)
     if isinstance(value, str):
         return value.encode()

@@ -64,6 +64,7 @@ def test_a_table_that_asks_for_nothing_unknown_is_written(tmp_path: Path, protoc
             {},
             "delta.enableInCommitTimestamps",
         ),
+        (features(), {"delta.setTransactionRetentionDuration": "interval 1 days"}, {}, "setTransactionRetention"),
         (features("checkConstraints"), {"delta.constraints.positive": "n > 0"}, {}, "delta.constraints.positive"),
         (features("generatedColumns"), {}, {"delta.generationExpression": "1"}, "delta.generationExpression"),
         (features("invariants"), {}, {"delta.invariants": '{"expression":{"expression":"n > 0"}}'}, "delta.invariants"),

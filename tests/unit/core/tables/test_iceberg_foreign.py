@@ -16,7 +16,7 @@ from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import At, Change, WriteToken
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.iceberg.table import IcebergTable
-from airflow_provider_lakehouse.core.tables.spec import TableSpec
+from airflow_provider_lakehouse.core.tables.spec import TableSpec, apply_spec, plan_spec
 
 from .iceberg_tables import add, connection, ids, remove, table
 
@@ -164,3 +164,14 @@ def test_what_others_deleted_shows_in_the_history(tmp_path: Path) -> None:
         ("delete", True),
     ]
     assert target.facts().rows == 2
+
+
+def test_a_column_that_others_added_without_a_commit_of_rows_is_no_drift_that_blocks_a_plan(tmp_path: Path) -> None:
+    made = theirs(tmp_path, "places")
+    put(made, {"id": 1, "the name": "p", "at": {"x": 1, "y": "a"}})
+    with made.update_schema() as update:
+        update.add_column("more", LongType())
+    target = ours(tmp_path, "places")
+    plan = plan_spec(TableSpec(target.facts().schema, comment="Places"), target.facts())
+    apply_spec(target, plan, token=WriteToken("unit", "comment"))
+    assert target.facts().comment == "Places"
