@@ -126,8 +126,7 @@ def _may_hold(parquet: pq.ParquetFile, group: int, file: DataFile, where: Filter
     for comparison in where:
         place = places.get(file.renames.get(comparison.column, comparison.column))
         statistics = described.column(place).statistics if place is not None else None
-        known = None if statistics is None else exact_bounds(statistics)
-        if known is None:
+        if statistics is None or (known := exact_bounds(statistics)) is None:
             continue
         nulls = statistics.null_count if statistics.has_null_count else None
         bounds = Bounds(*known, nulls=nulls, rows=described.num_rows)

@@ -39,16 +39,17 @@ def _plain(array: pa.ChunkedArray) -> list[Any]:
     import pyarrow.types as t
 
     if t.is_date(array.type):
-        return array.cast(pa.int32()).to_pylist()
-    if t.is_timestamp(array.type) or t.is_time(array.type):
-        return array.cast(pa.int64()).to_pylist()
-    return array.to_pylist()
+        array = array.cast(pa.int32())
+    elif t.is_timestamp(array.type) or t.is_time(array.type):
+        array = array.cast(pa.int64())
+    values: list[Any] = array.to_pylist()
+    return values
 
 
 def _calendar(array: pa.ChunkedArray, unit: str) -> list[object]:
     import pyarrow.compute as pc
 
-    years = pc.year(array).to_pylist()
+    years: list[object] = pc.year(array).to_pylist()
     if unit == "year":
         return years
     return list(zip(years, pc.month(array).to_pylist(), strict=True))

@@ -426,9 +426,9 @@ class MemoryTable:
         if change.guard is None:
             return
         condition = arrow_expression(change.guard)
-        base = {part.name: part for part in self._store().states[change.base].parts}
+        known = {part.name: part for part in self._store().states[change.base].parts}
         for part in head.parts:
-            rows = new_rows(part, base.get(part.name), head.spec.schema.to_arrow())
+            rows = new_rows(part, known.get(part.name), head.spec.schema.to_arrow())
             if (rows if condition is None else rows.filter(condition)).num_rows:
                 raise self._conflict("added rows that this change had to know of", change, head)
 
