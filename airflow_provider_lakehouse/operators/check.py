@@ -10,7 +10,6 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.quality.checks import RowCheck, check_from_json
-from airflow_provider_lakehouse.core.quality.run import run_checks
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared
 
@@ -61,6 +60,8 @@ class LakehouseCheckOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the checks, and return what they found."""
+        from airflow_provider_lakehouse.core.quality.run import run_checks
+
         table = self.hook.table(self.table)
         staged = self._staged(table)
         at = At(branch=staged) if staged else HEAD

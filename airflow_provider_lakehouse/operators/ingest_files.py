@@ -12,13 +12,7 @@ from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.specs import read_schema
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of
-from airflow_provider_lakehouse.core.extract.plan import plan_files
-from airflow_provider_lakehouse.core.flows import Target, ingest_files
-from airflow_provider_lakehouse.core.load.modes import mode_from_json
-from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.registry import find
-from airflow_provider_lakehouse.core.sources.files.source import FileSettings
-from airflow_provider_lakehouse.core.state.table import TableFileLedger
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 
 if TYPE_CHECKING:
@@ -26,7 +20,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-    from airflow_provider_lakehouse.core.flows import IngestResult
+    from airflow_provider_lakehouse.core.flows import IngestResult, Target
+    from airflow_provider_lakehouse.core.sources.files.source import FileSettings
 
 
 class LakehouseIngestFilesOperator(LakehouseOperator):
@@ -98,6 +93,12 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan, claim, load, and return counts and batch numbers."""
+        from airflow_provider_lakehouse.core.extract.plan import plan_files
+        from airflow_provider_lakehouse.core.flows import Target, ingest_files
+        from airflow_provider_lakehouse.core.load.modes import mode_from_json
+        from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
+        from airflow_provider_lakehouse.core.state.table import TableFileLedger
+
         table = self.open_target(self.table, self.quarantine, self.ledger)
         target = Target(
             table,
@@ -134,6 +135,8 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
             )  # fmt: skip
 
     def _source_settings(self) -> FileSettings:
+        from airflow_provider_lakehouse.core.sources.files.source import FileSettings
+
         settings = self.hook.settings
         return FileSettings(
             self.files,

@@ -15,11 +15,6 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.state import kept_plan
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of, range_batch, token_of
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.extract.plan import read_position
-from airflow_provider_lakehouse.core.flows import Target, ingest_slice
-from airflow_provider_lakehouse.core.load.modes import mode_from_json
-from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
-from airflow_provider_lakehouse.core.sources.base import ExtractPlan
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 
 if TYPE_CHECKING:
@@ -28,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.load.apply import LoadResult
-    from airflow_provider_lakehouse.core.sources.base import Source
+    from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Source
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
 
 
@@ -120,6 +115,11 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan or take the plan that was kept, load, and return counts."""
+        from airflow_provider_lakehouse.core.flows import Target, ingest_slice
+        from airflow_provider_lakehouse.core.load.modes import mode_from_json
+        from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
+        from airflow_provider_lakehouse.core.sources.base import ExtractPlan
+
         target = Target(
             self.open_target(self.table, self.quarantine),
             mode_from_json(self.mode),
@@ -141,6 +141,8 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
         return {**as_json(result), "position": dict(plan.position)}
 
     def _decide(self, source: Source, table: Table, pipeline: str) -> dict[str, Any]:
+        from airflow_provider_lakehouse.core.extract.plan import read_position
+
         properties = table.facts().properties if table.exists() else {}
         before = read_position(properties, pipeline=pipeline)
         plan = source.plan(position=before, now=now())

@@ -10,7 +10,6 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.load.modes import mode_from_json, mode_name
 from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 from airflow_provider_lakehouse.operators.query_load import QueryLoad, names_of
@@ -99,7 +98,7 @@ class LakehouseQueryOperator(LakehouseOperator):
         token = token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table)
         self.log.info(
             "Loading a query over %s into %s by %s%s, as batch %r of %r",
-            ", ".join(sources) or "no table", self.table, mode_name(mode_from_json(self.mode)),
+            ", ".join(sources) or "no table", self.table, load.mode_name,
             f", on branch {self.branch}" if self.branch else "", token.batch, token.pipeline,
         )  # fmt: skip
         result = load.apply(self.hook, table, token=token, now=now())

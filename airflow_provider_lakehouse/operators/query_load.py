@@ -7,9 +7,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.flows import Target, load_query
-from airflow_provider_lakehouse.core.load.modes import mode_from_json
-from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.quality.checks import RowCheck
 
 if TYPE_CHECKING:
@@ -59,6 +56,13 @@ class QueryLoad:
         except TypeError as error:
             raise InvalidRequestError(f"How the batch was staged is not told as it has to be: {error}") from error
 
+    @property
+    def mode_name(self) -> str:
+        """How rows change the table, in one word."""
+        from airflow_provider_lakehouse.core.load.modes import mode_from_json, mode_name
+
+        return mode_name(mode_from_json(self.mode))
+
     def on(self, branch: str) -> Self:
         """Return the same for another branch."""
         return replace(self, branch=branch)
@@ -69,6 +73,10 @@ class QueryLoad:
 
     def apply(self, hook: LakehouseHook, table: Table, *, token: WriteToken, now: datetime) -> QueryResult:
         """Run the query and load its rows, once for each token; see `load_query`."""
+        from airflow_provider_lakehouse.core.flows import Target, load_query
+        from airflow_provider_lakehouse.core.load.modes import mode_from_json
+        from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
+
         target = Target(
             table,
             mode_from_json(self.mode),
