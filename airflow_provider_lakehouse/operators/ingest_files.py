@@ -31,11 +31,12 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
     are loaded when they are there. Rows get `_source_file`, `_source_row`, `_ingested_at` and `_batch`.
 
     On retry: claimed files are loaded under the number they were claimed with; what was committed is not written again.
-    On kill: nothing is half loaded. Files stay claimed, and the next run, of whatever date, finishes them first.
+    On kill: nothing is half loaded. Files stay claimed, and the next run, of whatever date and whatever `files`, finishes
+    them first, as they were to be read; where `columns` were wrong, correct them and clear the task that claimed.
 
     Args:
-        files: Local path, `file://` or `s3://`, with wildcards. Let it be the same in every run: a batch that was claimed
-            under one pattern is not finished under another. A pattern for each run needs a `pipeline` for each, too.
+        files: Local path, `file://` or `s3://`, with wildcards; the same in every run, or one for each, such as
+            `s3://landing/{{ ds }}/*.csv`.
         table: `namespace.table`; created where it is not there.
         columns: Type by name; None infers them.
         required: Columns that may not be null.

@@ -17,6 +17,7 @@ from airflow_provider_lakehouse.core.sources.base import (
     SOURCE_ROW_COLUMN,
     ExtractPlan,
     Rejects,
+    Slice,
     Source,
 )
 
@@ -67,8 +68,8 @@ class SourceSpecification:
             assert reader.schema.names[-2:] == [SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN]
             assert all(reader.read_all().column(SOURCE_FILE_COLUMN).is_valid().to_pylist())
 
-    def test_a_plan_of_another_source_is_refused(self, tmp_path: Path) -> None:
-        plan = self.empty(tmp_path).plan(position=None, now=NOW)
+    def test_a_plan_of_another_kind_of_source_is_refused(self, tmp_path: Path) -> None:
+        plan = ExtractPlan("other://source", NOW, (Slice("one"),))
         with pytest.raises(InvalidRequestError):
             _read(self.filled(tmp_path), plan)
 

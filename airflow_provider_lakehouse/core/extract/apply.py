@@ -138,7 +138,7 @@ def apply_files(
 
     Args:
         plan: What to do; from `plan_files`.
-        source: The source that made it.
+        source: The source that made it. Unfinished batches may be of another, such as yesterday's pattern of files.
         ledger: The ledger it was made with.
         load: Writes rows into the target; see `Load`.
         now: Written into the ledger as the instant at which batches were finished.
@@ -175,17 +175,17 @@ class _Run:
     max_rejects: int
 
     def claim_and_finish(self, pipeline: str, plan: ExtractPlan) -> Iterator[BatchResult]:
-        for attempt in range(CLAIM_ATTEMPTS):
-            plan = _unseen(plan, self.ledger.seen(pipeline))
-            if not plan.slices:
-                return
+        attempts = 0
+        while (plan := _unseen(plan, self.ledger.seen(pipeline))).slices:
             try:
                 claimed = self.ledger.claim(pipeline, plan=plan)
             except ConflictError:
-                if attempt == CLAIM_ATTEMPTS - 1:
-                    raise
                 # Another run is at it. What it claimed is finished first, here or there: the token decides.
-                for other in self.ledger.unfinished(pipeline):
+                others = self.ledger.unfinished(pipeline)
+                attempts += not others
+                if attempts == CLAIM_ATTEMPTS:
+                    raise
+                for other in others:
                     yield self.finish(other)
             else:
                 yield self.finish(claimed)

@@ -46,6 +46,8 @@ class ExtractPlan:
         slices: In the order in which they count. Empty when there is nothing new.
         position: What the target has seen once these slices are loaded; the next plan starts from it. JSON.
         left_out: Why something that was found is not read, by name: still being written, empty, already loaded.
+        options: How the slices are read, where a reader with other settings must read the very same rows. JSON, no
+            secrets.
     """
 
     source: str
@@ -53,6 +55,7 @@ class ExtractPlan:
     slices: tuple[Slice, ...]
     position: Mapping[str, Json] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Json] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse a naive instant."""
@@ -62,7 +65,7 @@ class ExtractPlan:
     @property
     def fingerprint(self) -> str:
         """16 hexadecimal characters of what will be read: the same for the same slices, whenever they were planned."""
-        parts: list[Any] = [self.source, [[s.name, dict(s.facts)] for s in self.slices]]
+        parts: list[Any] = [self.source, [[s.name, dict(s.facts)] for s in self.slices], dict(self.options)]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_json(self) -> dict[str, Json]:
@@ -73,6 +76,7 @@ class ExtractPlan:
             "slices": [{"name": s.name, "facts": dict(s.facts)} for s in self.slices],
             "position": dict(self.position),
             "left_out": dict(self.left_out),
+            "options": dict(self.options),
         }
 
     @classmethod
@@ -84,6 +88,7 @@ class ExtractPlan:
             slices=tuple(Slice(s["name"], s["facts"]) for s in value["slices"]),
             position=value["position"],
             left_out=value["left_out"],
+            options=value.get("options", {}),
         )
 
 

@@ -162,7 +162,7 @@ def _conflict(pipeline: str, files: tuple[str, ...] = ()) -> ConflictError:
 
 def _claim_rows(claimed: ClaimedBatch) -> list[dict[str, Any]]:
     plan = claimed.plan.to_json()
-    whole = {name: plan[name] for name in ("source", "planned_at", "position")} | {"left_out": {}}
+    whole = {name: plan[name] for name in ("source", "planned_at", "position", "options")} | {"left_out": {}}
     rows = []
     for ordinal, one in enumerate(claimed.plan.slices):
         facts = {"slice": dict(one.facts)} | ({} if ordinal else {"plan": whole})

@@ -39,6 +39,7 @@ from airflow_provider_lakehouse.core.sources.files.columns import (
 from airflow_provider_lakehouse.core.sources.files.copies import CorruptFileError, PlannedFile, head, opened
 from airflow_provider_lakehouse.core.sources.files.lines import CsvDialect
 from airflow_provider_lakehouse.core.sources.files.listing import identity_of, list_files
+from airflow_provider_lakehouse.core.sources.files.options import options_of, with_options
 from airflow_provider_lakehouse.core.sources.files.reading import FilesReading
 from airflow_provider_lakehouse.core.sources.files.values import check_readable
 
@@ -128,6 +129,7 @@ class FileSource:
 
     Guarantees:
         Replay: a plan names contents, not only names, so the same plan gives the same rows or raises.
+        Any pattern: a plan holds how it is read, so a source of another pattern reads it to the same rows.
         Whole files: no row is delivered before its file was read to the end and found to be what was planned.
 
     Example:
@@ -181,7 +183,7 @@ class FileSource:
         if self.settings.order == "modified":
             found.sort(key=lambda file: (file.modified_at, file.uri))
         slices = tuple(Slice(file.uri, self._facts(file)) for file in found)
-        return ExtractPlan(self.identity, now, slices, position={}, left_out=left_out)
+        return ExtractPlan(self.identity, now, slices, left_out=left_out, options=options_of(self.settings))
 
     def schema_of(self, plan: ExtractPlan) -> Schema | None:
         """Return the columns that a plan's rows will have, before the two that tell where they come from.
@@ -189,7 +191,7 @@ class FileSource:
         None for a plan without any column: nothing is planned, or files that are empty, and no schema is set.
         """
         extra = merge_columns(_columns(one.facts.get("columns")) for one in plan.slices)
-        declared = self.settings.schema
+        declared = self._settings_for(plan).schema
         if declared is not None:
             return declared.with_columns(*(c for c in extra if c.name not in declared.by_name))
         return Schema(extra) if extra else None
@@ -197,23 +199,34 @@ class FileSource:
     def read(self, plan: ExtractPlan, *, rejects: Rejects) -> pa.RecordBatchReader:
         """Stream the rows of a plan; refused rows are in `rejects` when the stream has ended.
 
+        Args:
+            plan: Of any source of files. A plan of this pattern is read with these settings, so that what is wrong with
+                them can be put right; a plan of another pattern with the options that it was made with.
+            rejects: Where refused rows go.
+
         Raises:
-            InvalidRequestError: The plan is not of this source.
+            InvalidRequestError: The plan is not of files.
             DataRejectedError: A file is gone or has other content (fact `changed`), is corrupt with
                 `on_corrupt="fail"`, or too many rows are refused.
             UnavailableError: The storage did not answer, or memory ran out.
         """
-        if plan.source != self.identity:
+        settings = self._settings_for(plan)
+        files = tuple(
+            PlannedFile(s.name, str(s.facts["identity"]), int(str(s.facts["size"])), str(s.facts["format"]))
+            for s in plan.slices
+        )
+        return FilesReading(settings, files, self.schema_of(plan), rejects).reader()
+
+    def _settings_for(self, plan: ExtractPlan) -> FileSettings:
+        if plan.source == self.identity:
+            return self.settings
+        if "csv" not in plan.options:
             raise InvalidRequestError(
                 "The plan is of another source. Read it with the source that made it.",
                 plan=plan.source,
                 source=self.identity,
             )
-        files = tuple(
-            PlannedFile(s.name, str(s.facts["identity"]), int(str(s.facts["size"])), str(s.facts["format"]))
-            for s in plan.slices
-        )
-        return FilesReading(self.settings, files, self.schema_of(plan), rejects).reader()
+        return with_options(self.settings, plan.options)
 
     def _reason_to_leave_out(self, file: ListedFile, seen: Mapping[str, Json], now: datetime) -> str | None:
         known = seen.get(file.uri)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 from datetime import timedelta
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 import fastavro
@@ -15,7 +16,8 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.sources.base import ExtractPlan
+from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Slice
+from airflow_provider_lakehouse.core.sources.files.lines import CsvDialect
 
 from .landing import NOW, read, schema
 
@@ -185,11 +187,25 @@ def test_the_same_plan_gives_the_same_rows_also_after_a_journey_through_json(lan
     assert plan.fingerprint == again.fingerprint
 
 
-def test_a_plan_of_another_source_is_refused(landing: Landing):
-    landing.put("a.csv", GOOD)
-    plan = landing.source("*.csv").plan(position=None, now=NOW)
+def test_a_plan_of_another_pattern_is_read_as_it_was_meant(landing: Landing):
+    landing.put("a.csv", "id;name\n1;größe\nx;b\n2;NA\n".encode("latin-1"))
+    meant = landing.source("*.csv", schema=ITEMS, encoding="latin-1", csv=CsvDialect(delimiter=";", null_texts=("NA",)))
+    plan = ExtractPlan.from_json(json.loads(json.dumps(meant.plan(position=None, now=NOW).to_json())))
+    other = landing.source("*.jsonl", schema=schema("name string!", "day date"), extra_columns="leave out")
+    assert read(other, plan) == read(meant, plan)
+    assert read(other, plan).values == [(1, "größe"), (2, None)]
+
+
+def test_a_plan_of_the_same_pattern_is_read_with_the_settings_of_now(landing: Landing):
+    landing.put("a.csv", "id,name\n1.5,a\n")
+    plan = landing.source(schema=schema("id long", "name string")).plan(position=None, now=NOW)
+    corrected = landing.source(schema=schema("id decimal(10,2)", "name string"))
+    assert read(corrected, plan).values == [(Decimal("1.50"), "a")]
+
+
+def test_a_plan_of_another_kind_of_source_is_refused(landing: Landing):
     with pytest.raises(InvalidRequestError, match="another source"):
-        read(landing.source("*.jsonl"), plan)
+        read(landing.source(), ExtractPlan("postgres://db/orders", NOW, (Slice("orders"),)))
 
 
 def test_files_of_all_formats_come_in_order_as_one_stream(landing: Landing):
