@@ -11,11 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import UnavailableError, UnsupportedError
-from airflow_provider_lakehouse.core.sources.files.values import (
-    ColumnReading,
-    reason_sql,
-    sql_text,
-)
+from airflow_provider_lakehouse.core.sources.files.scanning import count_lines
+from airflow_provider_lakehouse.core.sources.files.values import ColumnReading, reason_sql, sql_text
 from airflow_provider_lakehouse.core.types import parse_type
 
 if TYPE_CHECKING:
@@ -24,11 +21,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
-    from airflow_provider_lakehouse.core.schema import Column, Schema
+    from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.files.copies import PlannedFile
     from airflow_provider_lakehouse.core.sources.files.lines import CsvDialect
 
-_CHUNK_BYTES: Final = 8 * 1024 * 1024
 _BATCH_VALUES: Final = 2_000_000
 _MAX_BATCH_ROWS: Final = 100_000
 MAX_COLUMNS: Final = 500
@@ -121,16 +117,26 @@ def read_fast(
         CarefulReadingNeededError: A file cannot be taken apart. What was streamed does not count.
         UnavailableError: DuckDB ran out of memory.
     """
-    import duckdb
-
     if max(len(schema.columns), len(files[0].names)) > MAX_COLUMNS:
         raise CarefulReadingNeededError(frozenset(range(len(files))))
     if files[0].file.format == "csv":
         statement = _csv_statement(files, schema, dialect)
     else:
         statement = _json_statement(files, schema, allows_others=allows_others)
+    yield from stream(connection, statement, columns=len(schema.columns))
+
+
+def stream(connection: DuckDBPyConnection, statement: str, *, columns: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Run a statement of which the last two columns are the place of a row's file, and what is wrong with the row.
+
+    Raises:
+        CarefulReadingNeededError: It failed. What was streamed does not count.
+        UnavailableError: DuckDB ran out of memory.
+    """
+    import duckdb
+
     try:
-        with connection.sql(statement).to_arrow_reader(batch_rows(len(schema.columns))) as reader:
+        with connection.sql(statement).to_arrow_reader(batch_rows(columns)) as reader:
             for batch in reader:
                 yield from _split(batch)
     except duckdb.OutOfMemoryException as error:
@@ -155,7 +161,10 @@ def _split(batch: pa.RecordBatch) -> Iterator[tuple[int, pa.RecordBatch]]:
 def _csv_statement(files: Sequence[TextFile], schema: Schema, dialect: CsvDialect) -> str:
     names = files[0].names
     places = {name: place for place, name in enumerate(names)}
-    readings = [ColumnReading(c, f"c{places[c.name]}" if c.name in places else None) for c in schema.columns]
+    readings = [
+        ColumnReading(c, f"c{places[c.name]}" if c.name in places else None, made=f"v{n}")
+        for n, c in enumerate(schema.columns)
+    ]
     columns = ", ".join(f"c{place}: 'VARCHAR'" for place in range(len(names)))
     options = {
         "auto_detect": "false",
@@ -173,40 +182,52 @@ def _csv_statement(files: Sequence[TextFile], schema: Schema, dialect: CsvDialec
         # Said aloud, it allows other line ends between quotes. `\r\n` must not be: DuckDB 2.0 then returns no rows.
         options["new_line"] = "'\\n'"
     given = ", ".join(f"{name} = {value}" for name, value in options.items())
-    reason = reason_sql(readings)
-    return f"SELECT {_values(readings)}, file_index, {reason} AS reason FROM read_csv({_paths(files)}, {given})"
+    return values_and_reason(readings, reason_sql(readings), source=f"read_csv({paths(files)}, {given})")
 
 
 def _json_statement(files: Sequence[TextFile], schema: Schema, *, allows_others: bool) -> str:
     names = schema.names
     structure = sql_text(json.dumps(dict.fromkeys(names, "VARCHAR"), ensure_ascii=False))
-    readings = [ColumnReading(c, f"struct_extract(fields, {sql_text(c.name)})") for c in schema.columns]
+    readings = [
+        ColumnReading(c, f"struct_extract(fields, {sql_text(c.name)})", made=f"v{n}")
+        for n, c in enumerate(schema.columns)
+    ]
     doubts = ["json IS NULL OR NOT starts_with(CAST(json AS VARCHAR), '{')"]
     if not allows_others:
         doubts.append(f"NOT list_has_all([{', '.join(map(sql_text, names))}], json_keys(json))")
-    if any(_digits_matter(column) for column in schema.columns):
+    if digits_matter(schema):
         doubts.append(f"regexp_matches(CAST(json AS VARCHAR), {sql_text(_LONG_NUMBER)})")
-    doubts += [
-        f"length({reading.raw}) >= 16 AND regexp_full_match({reading.raw}, {sql_text(_FRACTION)})"
-        for reading in readings
-        if reading.column.type == "string"
-    ]
-    # DuckDB has made doubles of the numbers, so what looks wrong is judged once more, by the text of the line.
-    doubts += [test for reading in readings for test, _ in reading.faults]
-    reason = " ".join(f"WHEN {doubt} THEN {sql_text(NEEDS_CARE)}" for doubt in doubts)
-    inner = (
-        f"SELECT json, from_json(json, {structure}) AS fields, file_index "
-        f"FROM read_ndjson_objects({_paths(files)}, compression = 'none')"
+    source = (
+        f"(SELECT json, from_json(json, {structure}) AS fields, file_index "
+        f"FROM read_ndjson_objects({paths(files)}, compression = 'none'))"
     )
-    return f"SELECT {_values(readings)}, file_index, CASE {reason} END AS reason FROM ({inner})"
+    return values_and_reason(readings, reason_to_doubt(readings, doubts), source=source)
 
 
-def _digits_matter(column: Column) -> bool:
-    node = parse_type(column.type)
-    return node.name == "decimal" and node.numbers[0] > _DOUBLE_DIGITS
+def reason_to_doubt(readings: Sequence[ColumnReading], doubts: Sequence[str]) -> str:
+    """Return SQL that says whether a line of JSON must be judged once more, by its text; null where it need not be.
+
+    DuckDB has made doubles of the numbers, so what looks wrong may be right, and what is text may have lost digits.
+    """
+    tests = [
+        *doubts,
+        *(
+            f"length({reading.raw}) >= 16 AND regexp_full_match({reading.raw}, {sql_text(_FRACTION)})"
+            for reading in readings
+            if reading.column.type == "string"
+        ),
+        *(test for reading in readings for test, _ in reading.faults),
+    ]
+    return f"CASE {' '.join(f'WHEN {test} THEN {sql_text(NEEDS_CARE)}' for test in tests)} END"
 
 
-def _paths(files: Sequence[TextFile]) -> str:
+def digits_matter(schema: Schema) -> bool:
+    """Tell whether a column holds more digits than a double does."""
+    nodes = [parse_type(column.type) for column in schema.columns]
+    return any(node.name == "decimal" and node.numbers[0] > _DOUBLE_DIGITS for node in nodes)
+
+
+def paths(files: Sequence[TextFile]) -> str:
     return f"[{', '.join(sql_text(_literal(file.path)) for file in files)}]"
 
 
@@ -215,8 +236,11 @@ def _literal(path: str) -> str:
     return "".join(f"[{c}]" if c in "*?[" else c for c in path)
 
 
-def _values(readings: Sequence[ColumnReading]) -> str:
-    return ", ".join(f"{reading.value} AS v{place}" for place, reading in enumerate(readings))
+def values_and_reason(readings: Sequence[ColumnReading], reason: str, *, source: str) -> str:
+    """Return the statement that makes the values, and then judges them: two steps, so that no value is made twice."""
+    values = ", ".join(f"{reading.value} AS {reading.made}" for reading in readings)
+    made = ", ".join(str(reading.made) for reading in readings)
+    return f"SELECT {made}, file_index, {reason} AS reason FROM (SELECT *, file_index, {values} FROM {source})"
 
 
 def row_lines(file: TextFile, *, rows: int, quote: str) -> array[int] | None:
@@ -227,7 +251,7 @@ def row_lines(file: TextFile, *, rows: int, quote: str) -> array[int] | None:
     Raises:
         CarefulReadingNeededError: The lines do not tell where the rows start.
     """
-    if _count_lines(file.path) == rows + file.header_lines:
+    if count_lines(file.path) == rows + file.header_lines:
         return None
     starts = array("q")
     mark = quote.encode()
@@ -244,15 +268,6 @@ def row_lines(file: TextFile, *, rows: int, quote: str) -> array[int] | None:
     if len(starts) != rows:
         raise CarefulReadingNeededError
     return starts
-
-
-def _count_lines(path: str) -> int:
-    count, last = 0, b"\n"
-    with Path(path).open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            count += chunk.count(b"\n")
-            last = chunk[-1:]
-    return count + (last != b"\n")
 
 
 def record_texts(file: TextFile, lines: Sequence[int], *, starts: array[int] | None) -> dict[int, str]:

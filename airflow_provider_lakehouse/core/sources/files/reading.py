@@ -30,6 +30,7 @@ from airflow_provider_lakehouse.core.sources.files.fast_path import (
     record_texts,
     row_lines,
 )
+from airflow_provider_lakehouse.core.sources.files.plain_json import read_plain_json
 from airflow_provider_lakehouse.core.sources.files.rows import RowsInWaiting, delivered_schema, with_source
 
 if TYPE_CHECKING:
@@ -57,13 +58,17 @@ class _Run:
     Args:
         texts: At least one.
         needs_care: True for one that the fast path has refused.
+        is_plain: True where lines of JSON are taken to be plain and good.
     """
 
     texts: tuple[TextFile, ...]
     needs_care: bool = False
+    is_plain: bool = False
 
     def split(self, suspects: frozenset[int]) -> list[_Run]:
         """Return what to read instead after it failed: the suspects with care, or halves when nobody is named."""
+        if self.is_plain:
+            return [_Run(self.texts)]
         if len(self.texts) == 1:
             return [_Run(self.texts, needs_care=True)]
         if not suspects:
@@ -97,6 +102,7 @@ class FilesReading:
         self._arrow = delivered_schema(self.schema)
         self._connection: DuckDBPyConnection | None = None
         self._folder = ""
+        self._takes_json_as_plain = True
 
     def reader(self) -> pa.RecordBatchReader:
         """Return the stream of rows; nothing is read before it is."""
@@ -164,25 +170,35 @@ class FilesReading:
 
     def _alike(self, texts: Sequence[TextFile]) -> Iterator[pa.RecordBatch]:
         """Read texts of one layout in as few statements as they allow, and those that allow none by themselves."""
-        runs = deque([_Run(tuple(texts))])
+        is_plain = self._takes_json_as_plain and texts[0].file.format == "jsonl"
+        runs = deque([_Run(tuple(texts), is_plain=is_plain)])
         while runs:
             run = runs.popleft()
             try:
-                yield from self._carefully(run.texts[0]) if run.needs_care else self._together(run.texts)
+                yield from self._carefully(run.texts[0]) if run.needs_care else self._together(run)
             except CarefulReadingNeededError as error:  # before any row was delivered
+                self._takes_json_as_plain &= not run.is_plain  # those that follow will hardly be plainer
                 runs.extendleft(reversed(run.split(error.places)))
 
-    def _together(self, texts: Sequence[TextFile]) -> Iterator[pa.RecordBatch]:
+    def _rows_of(self, run: _Run) -> Iterator[tuple[int, pa.RecordBatch]]:
+        how = self._how
+        if run.is_plain:
+            how.pop("dialect")
+            return read_plain_json(self._connected(), run.texts, **how)
+        return read_fast(self._connected(), run.texts, **how)
+
+    def _together(self, run: _Run) -> Iterator[pa.RecordBatch]:
         """Read texts of one layout in one statement.
 
         Raises:
             CarefulReadingNeededError: It does not vouch for all of them. No row was delivered.
         """
+        texts = run.texts
         waiting = RowsInWaiting(self._folder)
         counts = [0] * len(texts)
         refused: list[tuple[int, int, str]] = []
         try:
-            for place, rows in read_fast(self._connected(), texts, **self._how):
+            for place, rows in self._rows_of(run):
                 refused.extend((place, *one) for one in _refused(rows, counts[place]))
                 counts[place] += rows.num_rows
                 waiting.add(place, rows)

@@ -40,6 +40,8 @@ _SQL_TYPES: Final = {
     "time": "TIME", "timestamp": "TIMESTAMP", "timestamptz": "TIMESTAMP WITH TIME ZONE", "string": "VARCHAR",
     "uuid": "UUID", "binary": "BLOB", "fixed": "BLOB",
 }  # fmt: skip
+_CANONICAL: Final = ("int", "long", "decimal")
+"""Types whose values all match their pattern when DuckDB writes them. Dates are not among them: `infinity`, `(BC)`."""
 _INFERRED: Final = ("long", "double", "date", "timestamp", "timestamptz", "boolean")
 _LEADING_ZERO: Final = re.compile(r"[-+]?0\d")
 _TRUTHS: Final = frozenset({"true", "false", "TRUE", "FALSE", "True", "False"})
@@ -53,10 +55,12 @@ class ColumnReading:
     Args:
         column: What it shall be.
         raw: SQL of the text; None where the file has no such column.
+        made: SQL name of the value where it is at hand, so that it need not be made again to be judged.
     """
 
     column: Column
     raw: str | None
+    made: str | None = None
 
     @property
     def value(self) -> str:
@@ -84,10 +88,15 @@ class ColumnReading:
         faults = [] if self.column.nullable else [(f"{self.raw} IS NULL", f"{name}: null, and required")]
         if self.column.type != "string":
             # Null is not wrong here, so it makes each test null, and a CASE passes on.
-            faults.append(
-                (_wrong(parse_type(self.column.type), self.raw, self.value), f"{name}: not a {self.column.type}")
-            )
+            faults.append((self._wrong(parse_type(self.column.type), self.raw), f"{name}: not a {self.column.type}"))
         return tuple(faults)
+
+    def _wrong(self, node: TypeNode, raw: str) -> str:
+        test = _wrong(node, raw, self.made or self.value)
+        if self.made is None or node.name not in _CANONICAL:
+            return test
+        # Most numbers are written as DuckDB writes them; comparing is cheaper than matching a pattern.
+        return f"(CAST({self.made} AS VARCHAR) IS DISTINCT FROM {raw} AND {test})"
 
 
 def reason_sql(readings: Iterable[ColumnReading]) -> str:
