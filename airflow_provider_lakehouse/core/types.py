@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
@@ -56,6 +57,7 @@ class TypeNode:
         return f"{self.name}({','.join(map(str, self.numbers))})" if self.numbers else self.name
 
 
+@lru_cache(maxsize=10_000)
 def parse_type(text: str) -> TypeNode:
     """Read the text of a type.
 

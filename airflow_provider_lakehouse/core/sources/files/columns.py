@@ -6,16 +6,18 @@ import json
 from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO, Final
 
-from airflow_provider_lakehouse.core.errors import UnsupportedError
-from airflow_provider_lakehouse.core.schema import Column, Schema
+from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
+from airflow_provider_lakehouse.core.schema import Column
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN
 from airflow_provider_lakehouse.core.sources.files.copies import CorruptFileError
 from airflow_provider_lakehouse.core.sources.files.lines import BYTE_ORDER_MARK, csv_records
 from airflow_provider_lakehouse.core.sources.files.values import infer_type
-from airflow_provider_lakehouse.core.types import is_widening
+from airflow_provider_lakehouse.core.types import is_widening, type_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
+
+    import pyarrow as pa
 
     from airflow_provider_lakehouse.core.sources.files.lines import CsvDialect, Record
 
@@ -58,6 +60,8 @@ def csv_header(lines: Iterable[bytes], dialect: CsvDialect, *, is_whole: bool) -
         return None
     if record.fault or ("\r" in record.text and dialect.quote not in record.text):
         raise CorruptFileError(f"no readable header: {record.fault or 'lines must end with a line feed'}")
+    if "\0" in record.text:
+        raise CorruptFileError("no readable header: NUL bytes, as of another encoding")
     if not dialect.has_header:
         return column_names([""] * len(record.fields)), 0
     return column_names(record.fields), record.line + record.text.count("\n")
@@ -91,10 +95,26 @@ def json_columns(lines: Iterable[bytes], *, infers: bool) -> tuple[Column, ...]:
     They have the types of their values, or all of them `string` where types are not to be inferred.
     """
     objects = [found for line in islice(lines, SAMPLE_ROWS) if isinstance(found := _parsed(line), dict)]
-    names = dict.fromkeys(name for found in objects for name in found if name and name not in RESERVED)
+    named = (name for found in objects for name in found if name and name not in RESERVED)
+    names = [name for name in dict.fromkeys(named) if name.encode(errors="ignore").decode() == name]
     if not infers:
         return tuple(Column(name, "string") for name in names)
     return tuple(Column(name, _json_type([found[name] for found in objects if name in found])) for name in names)
+
+
+def json_has_only(start: bytes, names: Iterable[str]) -> bool:
+    """Tell, without parsing, whether all names in the lines of a text of JSON are among those given.
+
+    False where only parsing tells: the names are counted, and so is what looks like the end of one.
+
+    Example:
+        >>> json_has_only(b'{"a":1,"b":"x"}', ["a", "b"]), json_has_only(b'{"a":1,"b":"x"}', ["a"])
+        (True, False)
+    """
+    if any(odd in start for odd in (b"\\", b" :", b"\t:", b"\r:")):
+        return False
+    ends = start.count(b'":')
+    return ends == sum(start.count(f'"{name}":'.encode()) for name in names if name.isprintable() and '"' not in name)
 
 
 def _parsed(line: bytes) -> object:
@@ -118,11 +138,11 @@ def _json_type(values: list[Any]) -> str:
     return "string"
 
 
-def parquet_columns(file: BinaryIO) -> tuple[Column, ...]:
-    """Return the columns of a Parquet file.
+def parquet_columns(file: BinaryIO, *, known: Container[str]) -> tuple[Column, ...]:
+    """Return the columns of a Parquet file beside those that are known.
 
     Raises:
-        CorruptFileError: It is not a whole Parquet file.
+        CorruptFileError: It is not a whole Parquet file, or has columns that no table can hold.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -131,27 +151,37 @@ def parquet_columns(file: BinaryIO) -> tuple[Column, ...]:
         arrow = pq.read_schema(file)
     except (pa.ArrowException, OSError) as error:
         raise CorruptFileError("not a whole Parquet file") from error
-    return _of_arrow(arrow)
+    return new_columns(arrow, known=known)
 
 
-def avro_columns(file: BinaryIO) -> tuple[Column, ...]:
-    """Return the columns of an Avro file.
+def avro_columns(file: BinaryIO, *, known: Container[str]) -> tuple[Column, ...]:
+    """Return the columns of an Avro file beside those that are known.
 
     Raises:
-        CorruptFileError: It is not an Avro file.
+        CorruptFileError: It is not an Avro file, or has columns that no table can hold.
         UnsupportedError: fastavro is not installed.
     """
     from airflow_provider_lakehouse.core.sources.files.avro import avro_schema
 
-    return _of_arrow(avro_schema(file))
+    return new_columns(avro_schema(file), known=known)
 
 
-def _of_arrow(arrow: object) -> tuple[Column, ...]:
+def new_columns(arrow: pa.Schema, *, known: Container[str]) -> tuple[Column, ...]:
+    """Return the columns of an Arrow schema beside those that are known.
+
+    Raises:
+        CorruptFileError: A name stands twice, or one of the columns is of a type that no table can hold.
+    """
+    if len(set(arrow.names)) < len(arrow.names):
+        raise CorruptFileError("two columns of one name")
+    return tuple(_column(field) for field in arrow if field.name not in known and field.name not in RESERVED)
+
+
+def _column(field: pa.Field) -> Column:
     try:
-        columns = Schema.from_arrow(arrow).columns
-    except UnsupportedError as error:
-        raise CorruptFileError(f"a column of a type that no table can hold: {error.facts.get('arrow_type')}") from error
-    return tuple(Column(c.name, c.type) for c in columns if c.name not in RESERVED)
+        return Column(field.name, type_of(field.type))
+    except (UnsupportedError, InvalidRequestError) as error:
+        raise CorruptFileError(f"a column of a type that no table can hold: {field.type}") from error
 
 
 def merge_columns(files: Iterable[Iterable[Column]]) -> tuple[Column, ...]:

@@ -58,7 +58,7 @@ class PlannedFile:
     @property
     def is_compressed(self) -> bool:
         """True when its name says that it is compressed as a whole."""
-        return self.uri.endswith(".gz")
+        return self.uri.lower().endswith(".gz")
 
     @property
     def is_text(self) -> bool:

@@ -193,6 +193,7 @@ def _json_statement(files: Sequence[TextFile], schema: Schema, *, allows_others:
         for n, c in enumerate(schema.columns)
     ]
     doubts = ["json IS NULL OR NOT starts_with(CAST(json AS VARCHAR), '{')"]
+    doubts.append("list_unique(json_keys(json)) < len(json_keys(json))")
     if not allows_others:
         doubts.append(f"NOT list_has_all([{', '.join(map(sql_text, names))}], json_keys(json))")
     if digits_matter(schema):
@@ -216,6 +217,7 @@ def reason_to_doubt(readings: Sequence[ColumnReading], doubts: Sequence[str]) ->
             for reading in readings
             if reading.column.type == "string"
         ),
+        *(f"isinf({reading.made})" for reading in readings if reading.column.type in ("float", "double")),
         *(test for reading in readings for test, _ in reading.faults),
     ]
     return f"CASE {' '.join(f'WHEN {test} THEN {sql_text(NEEDS_CARE)}' for test in tests)} END"

@@ -11,6 +11,7 @@ import re
 from collections import deque
 from dataclasses import dataclass
 from decimal import Decimal
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.sources.files.copies import CorruptFileError
@@ -24,6 +25,7 @@ BYTE_ORDER_MARK: Final = "\ufeff"
 _MAX_LINES_OF_RECORD: Final = 100_000
 _DOUBLE_DIGITS: Final = 15
 _MAX_EXPONENT: Final = 100
+_HALF_PAIR: Final = re.compile(r"\\u[dD][89a-fA-F]")
 _SIGNIFICANT: Final = re.compile(r"^-?0?[.]?0*|[.]|[eE].*")
 """What is no significant digit of a number."""
 
@@ -227,7 +229,17 @@ def parse_object(text: str) -> dict[str, Any] | str:
         return "a field stands twice"
     except (ValueError, RecursionError):
         return "not valid JSON"
-    return found if isinstance(found, dict) else "not a JSON object"
+    if not isinstance(found, dict):
+        return "not a JSON object"
+    return "half a surrogate pair" if _HALF_PAIR.search(text) and not _is_unicode(found) else found
+
+
+def _is_unicode(found: dict[str, Any]) -> bool:
+    try:
+        json.dumps(found, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class _RepeatedFieldError(ValueError):
@@ -258,7 +270,8 @@ def _json_text(value: Any, *, is_decimal: bool) -> str | None:  # noqa: ANN401
         case _ExactFloat() if is_decimal:
             return _plain(value.digits)
         case _ExactFloat():
-            return repr(float(value)) if len(_SIGNIFICANT.sub("", value.digits)) <= _DOUBLE_DIGITS else value.digits
+            is_exact = isfinite(value) and len(_SIGNIFICANT.sub("", value.digits)) <= _DOUBLE_DIGITS
+            return repr(float(value)) if is_exact else value.digits
         case int():
             return str(value)
         case _:

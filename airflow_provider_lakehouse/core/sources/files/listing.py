@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _MAGIC: Final = re.compile(r"[*?\[]")
+_NOT_UTF8: Final = re.compile("[\udc80-\udcff]")
 _S3_SCHEMES: Final = ("s3", "s3a", "s3n")
 _UNFINISHED_ENDINGS: Final = (".partial", ".tmp", ".temp", ".crdownload", ".filepart", "._COPYING_")
 
@@ -82,13 +83,16 @@ def identity_of(uri: str) -> str:
 
 
 def local_uri(path: str) -> str:
-    """Return the URI of a local path, in which only `%` is encoded.
+    """Return the URI of a local path, in which only `%` is encoded, and bytes that are not UTF-8.
 
     Example:
         >>> local_uri("/data/lake house/100%.csv")
         'file:///data/lake house/100%25.csv'
+        >>> local_uri(os.fsdecode(b"/data/gr\\xf6sse.csv"))
+        'file:///data/gr%F6sse.csv'
     """
-    return "file://" + os.path.abspath(path).replace("%", "%25")  # noqa: PTH100 - links are not followed
+    found = os.path.abspath(path).replace("%", "%25")  # noqa: PTH100 - links are not followed
+    return "file://" + _NOT_UTF8.sub(lambda byte: f"%{ord(byte[0]) - 0xDC00:02X}", found)
 
 
 def local_path(uri: str) -> str:
@@ -98,7 +102,7 @@ def local_path(uri: str) -> str:
         >>> local_path("file:///data/lake%20house/100%25.csv")
         '/data/lake house/100%.csv'
     """
-    return unquote(uri.removeprefix("file://"))
+    return unquote(uri.removeprefix("file://"), errors="surrogateescape")
 
 
 def list_files(uri: str, properties: Mapping[str, str]) -> list[ListedFile]:

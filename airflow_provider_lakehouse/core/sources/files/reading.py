@@ -18,7 +18,7 @@ from airflow_provider_lakehouse.core.sources.files.careful_path import (
     read_text_carefully,
     read_typed,
 )
-from airflow_provider_lakehouse.core.sources.files.columns import csv_header
+from airflow_provider_lakehouse.core.sources.files.columns import csv_header, new_columns
 from airflow_provider_lakehouse.core.sources.files.copies import CorruptFileError, check_unchanged, plain_copy
 from airflow_provider_lakehouse.core.sources.files.fast_path import (
     NEEDS_CARE,
@@ -118,8 +118,9 @@ class FilesReading:
                 with _temporary_folder(root) as self._folder:
                     if group[0].is_text:
                         yield from self._texts(group)
-                    else:
-                        yield from self._one(group[0])
+                        continue
+                    for file in group:
+                        yield from self._one(file)
 
     def _connected(self) -> DuckDBPyConnection:
         if self._connection is None:
@@ -291,8 +292,11 @@ class FilesReading:
         settings = self.settings
         path = plain_copy(file, folder=self._folder, encoding=settings.encoding, properties=settings.properties)
         batches = _parquet(path) if file.format == "parquet" else _avro(path)
+        names = () if settings.schema is None else settings.schema.names
         first = 1
         for batch in batches:
+            if first == 1 and settings.extra_columns == "deliver":
+                new_columns(batch.schema, known=names)
             if self.schema is None:
                 raise CorruptFileError("without any column")
             yield read_typed(self._connected, batch, first=first, schema=self.schema, uri=file.uri)
@@ -359,12 +363,12 @@ def _temporary_folder(parent: str | None) -> tempfile.TemporaryDirectory[str]:
 
 
 def _groups(files: Sequence[PlannedFile]) -> Iterator[list[PlannedFile]]:
-    """Group neighbouring texts of one format up to the size of a statement; other files stand alone."""
+    """Group neighbouring files of one format up to the size of a statement."""
     group: list[PlannedFile] = []
     size = 0
     for file in files:
-        is_alone = not file.is_text or size + file.size_bytes > _STATEMENT_BYTES or len(group) >= _STATEMENT_FILES
-        if group and (is_alone or file.format != group[0].format):
+        is_full = size + file.size_bytes > _STATEMENT_BYTES or len(group) >= _STATEMENT_FILES
+        if group and (is_full or file.format != group[0].format):
             yield group
             group, size = [], 0
         group.append(file)
@@ -378,7 +382,8 @@ def _parquet(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        # As nanoseconds, which is what Arrow makes of INT96 by itself, the year 2262 is the last.
+        with pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit="us") as file:
             yield from file.iter_batches(batch_size=batch_rows(file.metadata.num_columns))
     except (pa.ArrowException, OSError) as error:
         raise CorruptFileError("not a whole Parquet file") from error

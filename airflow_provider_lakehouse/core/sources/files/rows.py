@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN
 from airflow_provider_lakehouse.core.types import is_widening, type_of
 
@@ -64,9 +65,16 @@ def conform(values: pa.Array, wanted: pa.DataType) -> pa.Array:
     if t.is_timestamp(values.type) and values.type.tz and not getattr(wanted, "tz", None):
         raise pa.ArrowInvalid("an instant has no value without a time zone")
     found = values.cast(wanted, safe=True)
-    if not is_widening(type_of(values.type), type_of(wanted)) and not _is_same(found, values):
+    if not _widens(values.type, wanted) and not _is_same(found, values):
         raise pa.ArrowInvalid("digits would be lost")
     return found
+
+
+def _widens(before: pa.DataType, after: pa.DataType) -> bool:
+    try:
+        return is_widening(type_of(before), type_of(after))
+    except (InvalidRequestError, UnsupportedError):  # no table holds such a column, but another may hold its values
+        return False
 
 
 def _is_same(found: pa.Array, values: pa.Array) -> bool:

@@ -13,6 +13,8 @@ What becomes of every object that is found:
 | gone or written anew between plan and read | `DataRejectedError`, fact `changed`; nothing of it was delivered |
 | empty, or nothing but a header | read: no rows |
 | corrupt (truncated, broken compression, wrong encoding) | one refused row without a number; or `on_corrupt="fail"` |
+| typed, with two columns of one name, or one of a type that no table can hold | likewise |
+| a folder, a pipe, a link to nowhere | not found; a link to a file is a file of its own |
 | a row that cannot be taken apart, or breaks the schema | refused with its line, its text and the reason |
 | has columns that the schema lacks | delivered as further columns; or `extra_columns="leave out"` |
 | lacks columns of the schema | null; where a column is not nullable its rows are refused |
@@ -33,6 +35,7 @@ from airflow_provider_lakehouse.core.sources.files.columns import (
     avro_columns,
     csv_columns,
     json_columns,
+    json_has_only,
     merge_columns,
     parquet_columns,
 )
@@ -263,16 +266,21 @@ class FileSource:
         try:
             if file.is_text:
                 return self._columns_of_text(file, infers=infers)
+            known = () if self.settings.schema is None else self.settings.schema.names
             with opened(file, self.settings.properties) as stream:
-                return parquet_columns(stream) if file.format == "parquet" else avro_columns(stream)
+                of_format = parquet_columns if file.format == "parquet" else avro_columns
+                return of_format(stream, known=known)
         except CorruptFileError:
             return ()
 
     def _columns_of_text(self, file: PlannedFile, *, infers: bool) -> tuple[Column, ...]:
         size = _HEAD_BYTES
+        declared = () if self.settings.schema is None else self.settings.schema.names
         while True:
             start = head(file, size_bytes=size, encoding=self.settings.encoding, properties=self.settings.properties)
             is_whole = len(start) < size
+            if file.format == "jsonl" and not infers and json_has_only(start, declared):
+                return ()
             lines = io.BytesIO(start if is_whole else start[: start.rfind(b"\n") + 1]).readlines()
             if file.format == "jsonl":
                 found = json_columns(lines, infers=infers)

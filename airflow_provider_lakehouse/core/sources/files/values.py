@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _DATE: Final = r"\d{4,6}-\d{1,2}-\d{1,2}"
 _CLOCK: Final = r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d(\.\d{1,6}0*)?)?"
-_ZONE: Final = r" ?(Z|z|UTC|GMT|[+-]\d{2}(:?\d{2})?)"
+_ZONE: Final = r" ?(Z|z|UTC|GMT|[+-](0\d|1[0-5])(:?[0-5]\d)?)"
 _NUMBER: Final = r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?"
 _SPACES: Final = r"\s*"
 _PATTERNS: Final = {
