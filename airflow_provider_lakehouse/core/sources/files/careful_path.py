@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.schema import Column
 from airflow_provider_lakehouse.core.sources.base import RejectedRow
+from airflow_provider_lakehouse.core.sources.files.copies import CorruptFileError
 from airflow_provider_lakehouse.core.sources.files.fast_path import batch_rows
 from airflow_provider_lakehouse.core.sources.files.lines import Record, csv_records, json_records
 from airflow_provider_lakehouse.core.sources.files.rows import conform
@@ -180,6 +181,25 @@ def _combined(column: pa.ChunkedArray) -> Any:  # noqa: ANN401
 
     combined = column.combine_chunks()
     return combined if not isinstance(combined, pa.ChunkedArray) else pa.concat_arrays(combined.chunks)
+
+
+def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
+    """Stream the rows of a Parquet file in batches of a bounded size.
+
+    Raises:
+        CorruptFileError: It is not a whole Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        # As nanoseconds, which is what Arrow makes of INT96 by itself, the year 2262 is the last.
+        with pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit="us") as file:
+            groups = [file.metadata.row_group(place) for place in range(file.metadata.num_row_groups)]
+            row_bytes = max((one.total_byte_size // max(1, one.num_rows) for one in groups), default=0)
+            yield from file.iter_batches(batch_size=batch_rows(file.metadata.num_columns, row_bytes))
+    except (pa.ArrowException, OSError) as error:
+        raise CorruptFileError("not a whole Parquet file") from error
 
 
 def read_typed(

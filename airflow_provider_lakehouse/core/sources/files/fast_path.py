@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 _BATCH_VALUES: Final = 2_000_000
 _MAX_BATCH_ROWS: Final = 100_000
+_BATCH_BYTES: Final = 32 * 1024 * 1024
+MAX_LINE_BYTES: Final = 32 * 1024
+"""DuckDB works on 2,048 rows at once, however long they are; the careful path counts characters."""
 MAX_COLUMNS: Final = 500
 """DuckDB keeps 2,048 rows of every expression in memory for each thread, so a statement must not have too many."""
 NEEDS_CARE: Final = "needs care"
@@ -59,6 +62,7 @@ class TextFile:
         names: Its columns in order; of JSON lines none.
         header_lines: Lines before the first row.
         ends_lines_with: Of its first line: `\n` or `\r\n`.
+        line_bytes: How long its first lines are, on average.
     """
 
     file: PlannedFile
@@ -66,6 +70,7 @@ class TextFile:
     names: tuple[str, ...] = ()
     header_lines: int = 0
     ends_lines_with: str = "\n"
+    line_bytes: int = 0
 
     @property
     def layout(self) -> tuple[object, ...]:
@@ -93,12 +98,13 @@ def connect(*, memory_bytes: int, threads: int | None, folder: str) -> DuckDBPyC
     }
     connection = duckdb.connect(config=settings | ({"threads": threads} if threads else {}))
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")  # it would write into the standard output of the task
     return connection
 
 
-def batch_rows(columns: int) -> int:
-    """Return how many rows a batch may have: fewer where there are many columns."""
-    return max(16, min(_MAX_BATCH_ROWS, _BATCH_VALUES // max(1, columns)))
+def batch_rows(columns: int, row_bytes: int = 0) -> int:
+    """Return how many rows a batch may have: fewer where there are many columns, or long values."""
+    return max(16, min(_MAX_BATCH_ROWS, _BATCH_VALUES // max(1, columns), _BATCH_BYTES // max(1, row_bytes)))
 
 
 def read_fast(
@@ -117,16 +123,21 @@ def read_fast(
         CarefulReadingNeededError: A file cannot be taken apart. What was streamed does not count.
         UnavailableError: DuckDB ran out of memory.
     """
-    if max(len(schema.columns), len(files[0].names)) > MAX_COLUMNS:
+    if max(len(schema.columns), len(files[0].names)) > MAX_COLUMNS or max(f.line_bytes for f in files) > MAX_LINE_BYTES:
         raise CarefulReadingNeededError(frozenset(range(len(files))))
     if files[0].file.format == "csv":
         statement = _csv_statement(files, schema, dialect)
     else:
         statement = _json_statement(files, schema, allows_others=allows_others)
-    yield from stream(connection, statement, columns=len(schema.columns))
+    yield from stream(connection, statement, rows=rows_at_once(files, schema))
 
 
-def stream(connection: DuckDBPyConnection, statement: str, *, columns: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+def rows_at_once(files: Sequence[TextFile], schema: Schema) -> int:
+    """Return how many rows of some files make a batch."""
+    return batch_rows(len(schema.columns), max(file.line_bytes for file in files))
+
+
+def stream(connection: DuckDBPyConnection, statement: str, *, rows: int) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Run a statement of which the last two columns are the place of a row's file, and what is wrong with the row.
 
     Raises:
@@ -136,7 +147,7 @@ def stream(connection: DuckDBPyConnection, statement: str, *, columns: int) -> I
     import duckdb
 
     try:
-        with connection.sql(statement).to_arrow_reader(batch_rows(columns)) as reader:
+        with connection.sql(statement).to_arrow_reader(rows) as reader:
             for batch in reader:
                 yield from _split(batch)
     except duckdb.OutOfMemoryException as error:
@@ -230,6 +241,7 @@ def digits_matter(schema: Schema) -> bool:
 
 
 def paths(files: Sequence[TextFile]) -> str:
+    """Return SQL of the list of files."""
     return f"[{', '.join(sql_text(_literal(file.path)) for file in files)}]"
 
 

@@ -83,12 +83,12 @@ def identity_of(uri: str) -> str:
 
 
 def local_uri(path: str) -> str:
-    """Return the URI of a local path, in which only `%` is encoded, and bytes that are not UTF-8.
+    r"""Return the URI of a local path, in which only `%` is encoded, and bytes that are not UTF-8.
 
     Example:
         >>> local_uri("/data/lake house/100%.csv")
         'file:///data/lake house/100%25.csv'
-        >>> local_uri(os.fsdecode(b"/data/gr\\xf6sse.csv"))
+        >>> local_uri(os.fsdecode(b"/data/gr\xf6sse.csv"))
         'file:///data/gr%F6sse.csv'
     """
     found = os.path.abspath(path).replace("%", "%25")  # noqa: PTH100 - links are not followed

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.sources.files.fast_path import (
     MAX_COLUMNS,
+    MAX_LINE_BYTES,
     CarefulReadingNeededError,
-    TextFile,
     digits_matter,
     paths,
     reason_to_doubt,
+    rows_at_once,
     stream,
     values_and_reason,
 )
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from airflow_provider_lakehouse.core.schema import Schema
+    from airflow_provider_lakehouse.core.sources.files.fast_path import TextFile
 
 _END_OF_NAME: Final = b'":'
 _SPACED_ENDS: Final = (b" :", b"\t:", b"\r:")
@@ -46,11 +48,12 @@ def read_plain_json(
         CarefulReadingNeededError: Some line is not. What was streamed does not count.
         UnavailableError: DuckDB ran out of memory.
     """
-    if len(schema.columns) > MAX_COLUMNS or any(parse_type(column.type).children for column in schema.columns):
+    is_wide = len(schema.columns) > MAX_COLUMNS or max(file.line_bytes for file in files) > MAX_LINE_BYTES
+    if is_wide or any(parse_type(column.type).children for column in schema.columns):
         raise CarefulReadingNeededError
     rows = [0] * len(files)
     nulls = [[0] * len(schema.columns) for _ in files]
-    for place, batch in stream(connection, _statement(files, schema), columns=len(schema.columns)):
+    for place, batch in stream(connection, _statement(files, schema), rows=rows_at_once(files, schema)):
         if batch.columns[-1].null_count < batch.num_rows:
             raise CarefulReadingNeededError
         rows[place] += batch.num_rows
@@ -86,6 +89,8 @@ def _may_hold_others(path: str, names: Sequence[str], rows: int, nulls: Sequence
     fields, *spaced = count_pairs(path, _END_OF_NAME, *_SPACED_ENDS)
     others = fields - (rows * len(names) - sum(nulls))
     if others:
-        written = [json.dumps(name, ensure_ascii=False).encode() for name, count in zip(names, nulls, strict=True) if count]
+        written = [
+            json.dumps(name, ensure_ascii=False).encode() for name, count in zip(names, nulls, strict=True) if count
+        ]
         others -= sum(count_texts(path, name + b":null", name + b": null") for name in written)
     return bool(others) or any(spaced)

@@ -14,6 +14,7 @@ from airflow_provider_lakehouse.core.errors import DataRejectedError
 from airflow_provider_lakehouse.core.sources.base import RejectedRow
 from airflow_provider_lakehouse.core.sources.files.avro import avro_batches, avro_schema
 from airflow_provider_lakehouse.core.sources.files.careful_path import (
+    parquet_batches,
     read_records_carefully,
     read_text_carefully,
     read_typed,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 _STATEMENT_BYTES: Final = 64 * 1024 * 1024
 _STATEMENT_FILES: Final = 500
+_START_BYTES: Final = 256 * 1024
 _MAX_DOUBTS: Final = 10_000
 
 
@@ -155,6 +157,8 @@ class FilesReading:
                 first = next((line for line in lines if line.strip()), b"")
                 lines.seek(0)
                 header = csv_header(lines, settings.csv, is_whole=True) if file.format == "csv" else ((), 0)
+                lines.seek(0)
+                start = lines.read(_START_BYTES)
             check_unchanged(file)
         except CorruptFileError as error:
             self._refuse(file, error.reason)
@@ -167,7 +171,8 @@ class FilesReading:
         names, header_lines = header
         if file.format == "csv" and not settings.csv.has_header and settings.schema is not None:
             names = settings.schema.names
-        return TextFile(file, path, names, header_lines, "\r\n" if first.endswith(b"\r\n") else "\n")
+        end = "\r\n" if first.endswith(b"\r\n") else "\n"
+        return TextFile(file, path, names, header_lines, end, len(start) // (start.count(b"\n") + 1))
 
     def _alike(self, texts: Sequence[TextFile]) -> Iterator[pa.RecordBatch]:
         """Read texts of one layout in as few statements as they allow, and those that allow none by themselves."""
@@ -291,7 +296,7 @@ class FilesReading:
     def _typed(self, file: PlannedFile) -> Iterator[Rows]:
         settings = self.settings
         path = plain_copy(file, folder=self._folder, encoding=settings.encoding, properties=settings.properties)
-        batches = _parquet(path) if file.format == "parquet" else _avro(path)
+        batches = parquet_batches(path) if file.format == "parquet" else _avro(path)
         names = () if settings.schema is None else settings.schema.names
         first = 1
         for batch in batches:
@@ -375,18 +380,6 @@ def _groups(files: Sequence[PlannedFile]) -> Iterator[list[PlannedFile]]:
         size += file.size_bytes
     if group:
         yield group
-
-
-def _parquet(path: str) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # As nanoseconds, which is what Arrow makes of INT96 by itself, the year 2262 is the last.
-        with pq.ParquetFile(path, page_checksum_verification=True, coerce_int96_timestamp_unit="us") as file:
-            yield from file.iter_batches(batch_size=batch_rows(file.metadata.num_columns))
-    except (pa.ArrowException, OSError) as error:
-        raise CorruptFileError("not a whole Parquet file") from error
 
 
 def _avro(path: str) -> Iterator[pa.RecordBatch]:

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CHUNK_BYTES: Final = 512 * 1024
+_SMALL_BYTES: Final = 64 * 1024
 _DIGITS_ONLY: Final = bytes(ord("0") if chr(code) in "0123456789." else ord(" ") for code in range(256))
 
 
@@ -27,7 +28,7 @@ def count_pairs(path: str, *pairs: bytes) -> tuple[int, ...]:
     for chunk in _chunks(path, overlap=1):
         for place, pair in enumerate(pairs):
             if pair[:1] in chunk:
-                counts[place] += _count_units(memoryview(chunk), pair) + _count_units(memoryview(chunk)[1:], pair)
+                counts[place] += _count(chunk, pair)
     return tuple(counts)
 
 
@@ -61,13 +62,17 @@ def _chunks(path: str, *, overlap: int = 0) -> Iterator[bytes]:
             before = (before + chunk)[-overlap:] if overlap else b""
 
 
-def _count_units(chunk: memoryview, pair: bytes) -> int:
-    """Count a pair of bytes at the even places, many at once."""
+def _count(chunk: bytes, pair: bytes) -> int:
+    if len(chunk) < _SMALL_BYTES:
+        return chunk.count(pair)
+    return _count_at_even_places(memoryview(chunk), pair) + _count_at_even_places(memoryview(chunk)[1:], pair)
+
+
+def _count_at_even_places(chunk: memoryview, pair: bytes) -> int:
+    """Count as `bytes.count` does at these places, in half the time."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if len(chunk) < len(pair):
-        return 0
     units = pa.Array.from_buffers(pa.uint16(), len(chunk) // 2, [None, pa.py_buffer(chunk)])
     found: int = pc.equal(units, pa.scalar(int.from_bytes(pair, "little"), pa.uint16())).true_count
     return found

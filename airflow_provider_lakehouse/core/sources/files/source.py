@@ -88,7 +88,9 @@ class FileSettings:
         on_corrupt: What a corrupt file does: it becomes one refused row (`quarantine`), or ends the read (`fail`).
         properties: For S3, by Iceberg's names: `s3.endpoint`, `s3.access-key-id`, `s3.secret-access-key`,
             `s3.session-token`, `s3.region`, `s3.path-style-access`. May hold secrets, so it is left out of `repr`.
-        memory_bytes: What DuckDB may use while it reads texts.
+        memory_bytes: What DuckDB may use while it reads texts, at least 128 MiB. Beside it a read takes
+            at most 224 MiB: 64 MiB of rows that wait, on disk from there on, and the batch at hand with its copies. Of
+            Parquet it takes a row group as well, where that is larger.
         threads: What it may use; None for all cores.
         folder: Where copies and waiting rows go; None for the system's folder for temporary files. It needs room for
             the copies of remote and compressed files of one statement (64 MiB of files, or one file).

@@ -211,7 +211,9 @@ def test_a_parquet_file_without_columns_gives_no_rows(landing: Landing):
 @pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
 def test_a_value_of_more_than_a_hundred_megabytes_is_read_whole(landing: Landing, name: str):
     text = "x" * (101 * 1024 * 1024)
-    landing.put(name, {"a.csv": f"id,name\n1,{text}\n2,b\n", "a.jsonl": f'{{"id":1,"name":"{text}"}}\n{{"id":2}}\n'}[name])
+    landing.put(
+        name, {"a.csv": f"id,name\n1,{text}\n2,b\n", "a.jsonl": f'{{"id":1,"name":"{text}"}}\n{{"id":2}}\n'}[name]
+    )
     found = landing.read(schema=ITEMS)
     assert found.column("id") == [1, 2]
     assert len(found.rows[0]["name"]) == len(text)
