@@ -150,10 +150,14 @@ def _match(
         f", {f'target.{quoted(c)}' if c in known else 'NULL'} AS __lakehouse_kept_{i}" for i, c in enumerate(kept)
     )
     join = "LEFT JOIN" if matching.finds_missing else "JOIN"
+    matched = (
+        f"SELECT source.{ROW}, {action} AS {_ACTION}, target.{FILE_COLUMN}, target.{POSITION_COLUMN}{old} "
+        f"FROM {_TARGET} target {join} {matching.source} source ON {on}"
+    )
+    # In a query of its own: the action would be planned once more for the file, which takes minutes in wide tables.
     workspace.execute(
-        f"CREATE OR REPLACE TABLE {_MATCHED} AS SELECT source.{ROW}, {action} AS {_ACTION}, "
-        f"CASE WHEN {_ACTION} IN ('update', 'delete', 'missing') THEN target.{FILE_COLUMN} END AS {FILE_COLUMN}, "
-        f"target.{POSITION_COLUMN}{old} FROM {_TARGET} target {join} {matching.source} source ON {on}",
+        f"CREATE OR REPLACE TABLE {_MATCHED} AS SELECT * REPLACE "
+        f"(CASE WHEN {_ACTION} IN ('update', 'delete', 'missing') THEN {FILE_COLUMN} END AS {FILE_COLUMN}) FROM ({matched})",
         inputs={_TARGET: target.addressed(where=where)},
     )
 
