@@ -35,14 +35,16 @@ class Preload:
 
 
 def preload(modules: Sequence[str]) -> tuple[str, ...]:
-    """Import modules, and return those that could be imported.
+    """Import modules, and return those that were not there before and are now.
 
     Example:
-        >>> preload(["json", "no_such_module"])
-        ('json',)
+        >>> preload(["tabnanny", "tabnanny", "no_such_module"])
+        ('tabnanny',)
     """
     done = []
     for name in modules:
+        if name in sys.modules:  # as in every task of a forked worker
+            continue
         try:
             importlib.import_module(name)
         except ImportError as error:

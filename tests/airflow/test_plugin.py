@@ -11,7 +11,7 @@ import pytest
 from airflow_provider_lakehouse.get_provider_info import get_provider_info
 from airflow_provider_lakehouse.plugin import LakehousePlugin, Preload, preload
 
-PROBE = "colorsys"
+PROBE = "tabnanny"
 """A module of the standard library that nothing else imports."""
 
 
