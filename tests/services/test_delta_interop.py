@@ -59,7 +59,7 @@ LAYOUTS: dict[str, tuple[str, ...]] = {
     "texts": ("note",),
     "instants": ("at", "local"),
     "numbers": ("amount", "wide", "i", "flag"),
-    "odd": (ODD, "x", "f"),
+    "odd": (ODD, "i"),
 }
 
 
