@@ -17,7 +17,7 @@ from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOU
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     import pyarrow as pa
@@ -114,6 +114,7 @@ def ingest_files(
     *,
     engine: Engine,
     now: datetime,
+    taking: Callable[[int], None] | None = None,
 ) -> IngestResult:
     """Load the files of a plan, each exactly once, with where and when every row came from.
 
@@ -125,6 +126,7 @@ def ingest_files(
             table has them; a table that is created gets them.
         engine: Compares rows.
         now: The instant of this run.
+        taking: Told the number of each batch before it is loaded.
 
     Returns:
         What was done.
@@ -146,7 +148,7 @@ def ingest_files(
         loads.append(_load_extract(rows, target, token=token, plan=plan, rejects=rejects, engine=engine))
         return loads[-1]
 
-    found = apply_files(plan, source, ledger, load=load, now=now)
+    found = apply_files(plan, source, ledger, load=load, now=now, taking=taking)
     return IngestResult(
         pipeline=found.pipeline,
         batches=tuple(batch.batch for batch in found.batches),

@@ -11,6 +11,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.specs import read_schema
+from airflow_provider_lakehouse.bridge.state import KeptBatches
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
@@ -30,7 +31,9 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
     A ledger, itself a table, knows which contents were claimed; files that turn up late, or anew with other content,
     are loaded when they are there. Rows get `_source_file`, `_source_row`, `_ingested_at` and `_batch`.
 
-    On retry: claimed files are loaded under the number they were claimed with; what was committed is not written again.
+    On retry: claimed files are loaded under the number they were claimed with; what was committed is not written again,
+    and the result names the batches of all tries. A task that had loaded everything tells its batches again when it is
+    retried or cleared; files that came since are for the next run.
     On kill: nothing is half loaded. Files stay claimed, and the next run, of whatever date and whatever `files`, finishes
     them first, as they were to be read; where `columns` were wrong, correct them and clear the task that claimed.
 
@@ -94,7 +97,7 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan, claim, load, and return counts and batch numbers."""
-        from airflow_provider_lakehouse.core.extract.plan import plan_files
+        from airflow_provider_lakehouse.core.extract.plan import FilesPlan, plan_files
         from airflow_provider_lakehouse.core.flows import Target, ingest_files
         from airflow_provider_lakehouse.core.load.modes import mode_from_json
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
@@ -110,14 +113,21 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         source = find("sources", "files")(self._source_settings())
         ledger = TableFileLedger(self.hook.table(self.ledger))
         pipeline = self.pipeline or pipeline_of(context, table=self.table)
-        plan = plan_files(source, ledger, pipeline=pipeline, now=now(), max_batch_files=self.max_batch_files)
+        batches = KeptBatches(context)
+        if batches.are_done:
+            self.log.info("An earlier try has loaded batches %s: they are told again", batches.numbers)
+            plan = FilesPlan(pipeline)
+        else:
+            plan = plan_files(source, ledger, pipeline=pipeline, now=now(), max_batch_files=self.max_batch_files)
         self.log.info(
             "%s: %s files to load into %s, %s known already or left for later",
             source.identity, f"{plan.files:,}", self.table, f"{len(plan.left_out):,}",
         )  # fmt: skip
-        if plan.is_empty and self.skip_when_empty:
+        if plan.is_empty and not batches.numbers and self.skip_when_empty:
             raise AirflowSkipException(f"There is no new file for {self.table}.")
-        result = ingest_files(plan, source, ledger, target, engine=self.hook.engine, now=now())
+        result = ingest_files(plan, source, ledger, target, engine=self.hook.engine, now=now(), taking=batches.take)
+        batches.end()
+        result = replace(result, batches=batches.numbers)
         if table.exists():
             self._tell(context, target, source.identity, result)
         answer: dict[str, Any] = as_json(result)

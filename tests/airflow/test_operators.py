@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -103,6 +104,49 @@ class TestIngestFiles:
         (landing / "late.csv").write_text("id,amount\n4,40\n")
         result = self.ingest(landing).execute(context(run_id="run-2"))
         assert (result["files_loaded"], result["batches"]) == (1, [2])
+
+    def test_a_try_that_died_after_its_commit_is_answered_for_by_the_next(
+        self, warehouse: str, landing: Path, context: Contexts
+    ) -> None:
+        class DiesAtTheEnd(dict):  # type: ignore[type-arg]
+            def get(self, key: str, default: Any = None) -> Any:
+                if key == "outlet_events":  # asked for when everything is loaded, before Airflow gets the result
+                    raise KeyboardInterrupt
+                return super().get(key, default)
+
+        first = context()
+        with pytest.raises(KeyboardInterrupt):
+            self.ingest(landing).execute(DiesAtTheEnd(first))
+        result = self.ingest(landing, skip_when_empty=True).execute(first)
+        assert (result["batches"], result["files_loaded"]) == ([1], 0)
+
+    @pytest.mark.parametrize("writes", [1, 2])
+    def test_a_try_that_dies_around_a_batch_is_answered_for_by_the_next(
+        self, warehouse: str, landing: Path, context: Contexts, writes: int
+    ) -> None:
+        attempt = context()
+        store, count = attempt["task_state_store"], itertools.count(1)
+
+        class DiesAfter:
+            get = store.get
+
+            def set(self, *arguments: Any, **options: Any) -> None:
+                store.set(*arguments, **options)
+                if next(count) == writes:
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            self.ingest(landing, max_batch_files=1).execute(attempt | {"task_state_store": DiesAfter()})
+        assert self.ingest(landing, max_batch_files=1).execute(attempt)["batches"] == [1, 2]
+
+    def test_a_cleared_task_tells_the_same_batches_and_leaves_later_files_to_the_next_run(
+        self, warehouse: str, landing: Path, context: Contexts
+    ) -> None:
+        run = context()
+        self.ingest(landing).execute(run)
+        (landing / "late.csv").write_text("id,amount\n4,40\n")
+        assert self.ingest(landing).execute(run)["batches"] == [1]
+        assert self.ingest(landing).execute(context(run_id="run-2"))["batches"] == [2]
 
     def test_without_new_files_the_task_can_be_skipped(self, warehouse: str, landing: Path, context: Contexts) -> None:
         self.ingest(landing).execute(context())

@@ -11,7 +11,7 @@ from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, Rej
 from airflow_provider_lakehouse.core.state.base import FileOutcome
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
 
     import pyarrow as pa
@@ -133,6 +133,7 @@ def apply_files(
     load: Load,
     now: datetime,
     max_rejects: int = DEFAULT_MAX_REJECTS,
+    taking: Callable[[int], None] | None = None,
 ) -> FilesResult:
     """Load the files of a plan, batch after batch: claim, load under the batch's token, write down what became of them.
 
@@ -143,6 +144,7 @@ def apply_files(
         load: Writes rows into the target; see `Load`.
         now: Written into the ledger as the instant at which batches were finished.
         max_rejects: More refused rows than this end the batch with an error.
+        taking: Told the number of each batch when it is claimed and not yet loaded; what it raises ends the run there.
 
     Returns:
         What became of every file.
@@ -159,7 +161,7 @@ def apply_files(
         Order: a batch is claimed only when all before it are finished.
         Concurrency: two runs at once load the same unfinished batch under the same token, so one of them commits it.
     """
-    run = _Run(source, ledger, load, now, max_rejects)
+    run = _Run(source, ledger, load, now, max_rejects, taking)
     done = [run.finish(claimed) for claimed in plan.unfinished]
     for new in plan.new:
         done.extend(run.claim_and_finish(plan.pipeline, new))
@@ -173,6 +175,7 @@ class _Run:
     load: Load
     now: datetime
     max_rejects: int
+    taking: Callable[[int], None] | None
 
     def claim_and_finish(self, pipeline: str, plan: ExtractPlan) -> Iterator[BatchResult]:
         attempts = 0
@@ -192,6 +195,8 @@ class _Run:
                 return
 
     def finish(self, claimed: ClaimedBatch) -> BatchResult:
+        if self.taking is not None:
+            self.taking(claimed.batch)
         outcomes, loaded = self._load(claimed)
         kept = self.ledger.finish(claimed, outcomes=outcomes, at=self.now)
         return BatchResult(claimed.batch, claimed.plan.planned_at, kept, loaded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, LakehouseError
@@ -112,13 +113,11 @@ def _folder(name: str) -> str:
 
 
 def _ensure_namespace(catalog: IcebergCatalog, namespace: str) -> None:
-    from pyiceberg.exceptions import NamespaceAlreadyExistsError
-    from sqlalchemy.exc import IntegrityError
-
+    """Create a namespace; of several that do so at once the losers hear of it in many ways, so they look whether it is there."""
     try:
         catalog.create_namespace_if_not_exists(namespace)
-    except NamespaceAlreadyExistsError:
-        return
-    except IntegrityError:
-        if not catalog.namespace_exists(namespace):
-            raise
+    except Exception:
+        with suppress(Exception):
+            if catalog.namespace_exists(namespace):
+                return
+        raise
