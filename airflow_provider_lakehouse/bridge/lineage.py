@@ -30,12 +30,16 @@ class Assertion:
         severity: `fail`, `quarantine`, `drop` or `warn`.
         violations: How often it was broken.
         column: The column it is about; empty where it is about several or none.
+        passed: Whether all is well; None takes no violations for it.
+        type: Of the expectation; empty for SQL.
     """
 
     name: str
     severity: str
     violations: int
     column: str = ""
+    passed: bool | None = None
+    type: str = ""
 
 
 @dataclass(frozen=True)
@@ -170,8 +174,8 @@ def _assertions(one: SeenDataset) -> dict[str, Any]:
         return {}
     found = [
         quality.Assertion(
-            assertion="custom_sql",
-            success=a.violations == 0,
+            assertion=a.type or "custom_sql",
+            success=a.violations == 0 if a.passed is None else a.passed,
             column=a.column or None,
             severity="warn" if a.severity == "warn" else "error",
             name=a.name,

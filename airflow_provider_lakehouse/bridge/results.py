@@ -14,9 +14,9 @@ def as_json(value: object) -> Any:  # noqa: ANN401
     """Return a frozen value as JSON: instants in ISO 8601, decimals and UUIDs as text, bytes in hexadecimal.
 
     Example:
-        >>> from airflow_provider_lakehouse.core.quality.checks import CheckOutcome
-        >>> as_json((CheckOutcome("id is there", "fail", 0),))
-        [{'name': 'id is there', 'severity': 'fail', 'violations': 0}]
+        >>> from airflow_provider_lakehouse.core.quality.checks import Limit
+        >>> as_json((Limit(rows=5),))
+        [{'rows': 5, 'share': None}]
     """
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}

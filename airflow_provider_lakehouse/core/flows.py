@@ -11,7 +11,7 @@ from airflow_provider_lakehouse.core.extract.plan import position_properties
 from airflow_provider_lakehouse.core.load.apply import LoadResult, apply_load
 from airflow_provider_lakehouse.core.load.modes import Dedup, Scd2
 from airflow_provider_lakehouse.core.load.policy import FREEZE
-from airflow_provider_lakehouse.core.quality.run import RowGate
+from airflow_provider_lakehouse.core.quality.gate import RowGate
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, Rejects
 from airflow_provider_lakehouse.core.tables.spec import TableSpec

@@ -29,6 +29,8 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "delta": ("deltalake", "obstore"),
     "duckdb": ("duckdb",),
     "postgres": ("psycopg",),
+    "contracts": ("open_data_contract_standard", "yaml"),
+    "great-expectations": ("great_expectations",),
 }
 """By extra: the modules that have to be there. A backend imports them when it is used, which would be late to say so."""
 
@@ -66,14 +68,24 @@ def is_registered(kind: str, name: str) -> bool:
     return name in BUILT_IN[kind] or name in entry_points(group=f"{_PACKAGE}.{kind}").names
 
 
-def _load(path: str, *, kind: str, name: str, extra: str) -> Any:  # noqa: ANN401
+def require_extra(extra: str, *, purpose: str) -> None:
+    """Refuse where the libraries of an extra are not installed.
+
+    Args:
+        extra: One of the package; one without needs is always there.
+        purpose: What it is needed for, as the end of a sentence: `for 'delta' of tables`.
+
+    Raises:
+        UnsupportedError: A library is not there; the error names the extra.
+    """
     missing = next((module for module in NEEDS.get(extra, ()) if find_spec(module) is None), None)
     if missing is not None:
         raise UnsupportedError(
-            f"What {name!r} of {kind} needs is not installed. Install 'airflow-provider-lakehouse[{extra}]'.",
-            kind=kind,
-            name=name,
-            module=missing,
+            f"What is needed {purpose} is not installed. Install 'airflow-provider-lakehouse[{extra}]'.", module=missing
         )
+
+
+def _load(path: str, *, kind: str, name: str, extra: str) -> Any:  # noqa: ANN401
+    require_extra(extra, purpose=f"for {name!r} of {kind}")
     module, _, attribute = path.partition(":")
     return getattr(import_module(module), attribute)

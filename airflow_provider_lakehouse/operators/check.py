@@ -9,7 +9,7 @@ from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
-from airflow_provider_lakehouse.core.quality.checks import RowCheck, check_from_json
+from airflow_provider_lakehouse.core.quality.checks import check_from_json, meaning_of
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared
 
@@ -72,7 +72,8 @@ class LakehouseCheckOperator(LakehouseOperator):
             TableView(table, at), checks, engine=self.hook.engine, table=self.table, version=seen.version or 0
         )
         found = tuple(
-            Assertion(one.name, one.severity, one.violations, _column(checks, one.name)) for one in result.outcomes
+            Assertion(one.name, one.severity, one.violations, _column(checks, one.name), one.passed, one.type)
+            for one in result.outcomes
         )
         self.lineage = SeenLineage({"checked": replace(seen, assertions=found)})
         self._log(result, checks)
@@ -93,7 +94,7 @@ class LakehouseCheckOperator(LakehouseOperator):
         return None
 
     def _log(self, result: ChecksResult, checks: Sequence[Check]) -> None:
-        meaning = {one.name: one.condition if isinstance(one, RowCheck) else one.query for one in checks}
+        meaning = {one.name: meaning_of(one) for one in checks}
         for one in result.outcomes:
             if one.passed:
                 self.log.info("Passed: %s", one.name)
@@ -108,5 +109,5 @@ class LakehouseCheckOperator(LakehouseOperator):
 
 
 def _column(checks: Sequence[Check], name: str) -> str:
-    columns = next((c.columns for c in checks if c.name == name and isinstance(c, RowCheck)), ())
+    columns = next((c.columns for c in checks if c.name == name), ())
     return str(columns[0]) if len(columns) == 1 else ""

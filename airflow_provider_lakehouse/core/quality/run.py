@@ -1,26 +1,21 @@
-"""Run checks: on rows that are on their way into a table, or on a table that is there."""
+"""Run the checks of a table that is there."""
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
-from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, TableCheck
-from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, RejectedRow
+from airflow_provider_lakehouse.core.errors import DataRejectedError
+from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, TableCheck, require_distinct
+from airflow_provider_lakehouse.core.quality.conditions import violation_sql
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    import pyarrow as pa
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from airflow_provider_lakehouse.core.engines.base import Engine, Relation
-    from airflow_provider_lakehouse.core.quality.checks import Check
-    from airflow_provider_lakehouse.core.sources.base import Rejects
+    from airflow_provider_lakehouse.core.quality.checks import Check, Verdict
 
-BROKEN_COLUMN: Final = "__broken_checks"
 CHECKED: Final = "checked"
 
 
@@ -33,17 +28,25 @@ class ChecksResult:
         version: Which version of it.
         rows: Rows that were checked; None where no check looked at rows.
         outcomes: One for each check, in their order.
+        checked_at: When; None where nobody said.
+        partition: Key of the partition that was checked; empty for the whole table.
+        contract: Name and version of the contract that the checks come from; empty where they come from none.
+        runner: Who ran the checks: `lakehouse` or `great_expectations`.
     """
 
     table: str
     version: int
     rows: int | None
     outcomes: tuple[CheckOutcome, ...]
+    checked_at: datetime | None = None
+    partition: str = ""
+    contract: str = ""
+    runner: str = "lakehouse"
 
     @property
     def failed(self) -> tuple[CheckOutcome, ...]:
         """Outcomes that stop the pipeline."""
-        return tuple(one for one in self.outcomes if not one.passed and one.severity != "warn")
+        return tuple(one for one in self.outcomes if one.stops)
 
     def require(self) -> None:
         """Stop when a check failed.
@@ -61,7 +64,14 @@ class ChecksResult:
 
 
 def run_checks(
-    relation: Relation, checks: Sequence[Check], *, engine: Engine, table: str, version: int
+    relation: Relation,
+    checks: Sequence[Check],
+    *,
+    engine: Engine,
+    table: str,
+    version: int,
+    now: datetime | None = None,
+    tables: Mapping[str, Relation] | None = None,
 ) -> ChecksResult:
     """Check a table. All conditions on rows are counted in one scan.
 
@@ -71,6 +81,8 @@ def run_checks(
         engine: Runs them.
         table: Name of the table, for the result.
         version: Version that `relation` shows, for the result.
+        now: Instant of the check, timezone-aware.
+        tables: Other tables that checks name, by the name they use.
 
     Returns:
         What was found; call `require` to stop on failures.
@@ -78,124 +90,31 @@ def run_checks(
     Raises:
         InvalidRequestError: A check is not SQL over the table's columns, or two have the same name.
     """
-    _require_distinct(checks)
+    require_distinct(tuple(checks))
+    named = {**(tables or {}), CHECKED: relation}
     of_rows = [check for check in checks if isinstance(check, RowCheck)]
     counts: dict[str, int] = {}
     rows: int | None = None
     if of_rows:
-        sums = ", ".join(f"count(*) FILTER (({check.condition}) IS NOT TRUE)" for check in of_rows)
-        rows, *found = _first_row(engine, f"SELECT count(*), {sums} FROM {CHECKED}", relation)
+        sums = ", ".join(f"count(*) FILTER ({violation_sql(check)})" for check in of_rows)
+        rows, *found = _first_row(engine, f"SELECT count(*), {sums} FROM {CHECKED}", named)
         counts = dict(zip((check.name for check in of_rows), found, strict=True))
     for check in checks:
         if isinstance(check, TableCheck):
             query = check.query.strip().rstrip(";")
-            (counts[check.name],) = _first_row(engine, f"SELECT count(*) FROM ({query}\n) AS wrong", relation)
-    outcomes = tuple(CheckOutcome(check.name, check.severity, counts[check.name]) for check in checks)
-    return ChecksResult(table, version, rows, outcomes)
+            (counts[check.name],) = _first_row(engine, f"SELECT count(*) FROM ({query}\n) AS wrong", named)
+    outcomes = tuple(outcome_of(check, counts[check.name], rows=rows) for check in checks)
+    return ChecksResult(table, version, rows, outcomes, now)
 
 
-def _require_distinct(checks: Sequence[Check]) -> None:
-    names = tuple(check.name for check in checks)
-    if len(set(names)) < len(names):
-        raise InvalidRequestError("Two checks have the same name. Rename one.", checks=names)
+def outcome_of(check: Check, violations: int, *, rows: int | None = None) -> CheckOutcome:
+    """Return the outcome of a check that allows no violations."""
+    looked_at = rows if isinstance(check, RowCheck) else None
+    verdict: Verdict = "broken" if violations else "passed"
+    return CheckOutcome(check.name, check.severity, violations, verdict, columns=check.columns, rows=looked_at)
 
 
-def _first_row(engine: Engine, sql: str, relation: Relation) -> tuple[int, ...]:
-    numbered = {CHECKED: relation}
-    with engine.query(sql, tables=numbered) as reader:
+def _first_row(engine: Engine, sql: str, tables: Mapping[str, Relation]) -> tuple[int, ...]:
+    with engine.query(sql, tables=tables) as reader:
         columns = reader.read_all().columns
         return tuple(int(column[0].as_py()) for column in columns)
-
-
-@dataclass
-class RowGate:
-    """Lets rows pass that meet the checks, and keeps the others aside.
-
-    Args:
-        checks: Conditions on rows.
-        rejects: Where rows of severity `quarantine` go.
-        source: Where the rows come from, for the quarantine; a row that says so itself is believed.
-    """
-
-    checks: tuple[RowCheck, ...]
-    rejects: Rejects
-    source: str
-    broken: Counter[str] = field(default_factory=Counter)
-    rows: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse two checks of one name."""
-        _require_distinct(self.checks)
-
-    def wrap(self, sql: str) -> str:
-        """Return the query with a further column: the numbers of the checks that a row breaks."""
-        if not self.checks:
-            return sql
-        broken = ", ".join(f"CASE WHEN ({c.condition}) IS NOT TRUE THEN {i} END" for i, c in enumerate(self.checks))
-        inner = sql.strip().rstrip(";")
-        return (
-            f"SELECT *, list_filter([{broken}], lambda broken_one: broken_one IS NOT NULL) AS {BROKEN_COLUMN} "
-            f"FROM ({inner}\n) AS unchecked"
-        )
-
-    def pass_on(self, rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
-        """Stream the rows that pass, without the further column.
-
-        Raises:
-            DataRejectedError: At the end of the stream, when a check of severity `fail` was broken; so nothing is
-                committed.
-        """
-        import pyarrow as pa
-
-        if not self.checks:
-            return rows
-        names = [name for name in rows.schema.names if name != BROKEN_COLUMN]
-        schema = pa.schema([rows.schema.field(name) for name in names])
-        return pa.RecordBatchReader.from_batches(schema, self._batches(rows, names))
-
-    def outcomes(self) -> tuple[CheckOutcome, ...]:
-        """Return what was found so far."""
-        return tuple(CheckOutcome(check.name, check.severity, self.broken[check.name]) for check in self.checks)
-
-    def _batches(self, rows: pa.RecordBatchReader, names: list[str]) -> Iterator[pa.RecordBatch]:
-        import pyarrow.compute as pc
-
-        aside = frozenset(i for i, check in enumerate(self.checks) if check.severity in ("quarantine", "drop"))
-        for batch in rows:
-            self.rows += batch.num_rows
-            found = batch.column(BROKEN_COLUMN)
-            sound = pc.equal(pc.list_value_length(found), 0)
-            broken = batch.filter(pc.invert(sound))
-            passing = batch.filter(sound).select(names)
-            if passing.num_rows:
-                yield passing
-            if broken.num_rows:
-                tolerated = self._set_aside(broken, names, aside)
-                if tolerated:
-                    yield broken.take(tolerated).select(names)
-        self._require()
-
-    def _set_aside(self, broken: pa.RecordBatch, names: list[str], aside: frozenset[int]) -> list[int]:
-        """Count broken checks, keep refused rows, and return the places of rows that pass all the same."""
-        tolerated = []
-        numbers = broken.column(BROKEN_COLUMN).to_pylist()
-        payloads = broken.select(names).to_pylist()
-        for place, (found, row) in enumerate(zip(numbers, payloads, strict=True)):
-            self.broken.update(self.checks[number].name for number in found)
-            if not aside.intersection(found):
-                tolerated.append(place)
-                continue
-            reasons = [self.checks[n].name for n in found if self.checks[n].severity == "quarantine"]
-            if reasons:
-                text = json.dumps(row, default=str, ensure_ascii=False)
-                origin = str(row.get(SOURCE_FILE_COLUMN) or self.source)
-                self.rejects.add(RejectedRow("; ".join(reasons), origin, row.get(SOURCE_ROW_COLUMN), text))
-        return tolerated
-
-    def _require(self) -> None:
-        failed = tuple(f"{o.name}: {o.violations}" for o in self.outcomes() if o.severity == "fail" and not o.passed)
-        if failed:
-            raise DataRejectedError(
-                "Rows break checks that allow none. Correct them at the source, or choose another severity.",
-                checks=failed,
-            )

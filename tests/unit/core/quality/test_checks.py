@@ -11,7 +11,8 @@ from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.quality.checks import RowCheck, TableCheck, check_from_json
-from airflow_provider_lakehouse.core.quality.run import RowGate, run_checks
+from airflow_provider_lakehouse.core.quality.gate import RowGate
+from airflow_provider_lakehouse.core.quality.run import run_checks
 from airflow_provider_lakehouse.core.sources.base import Rejects
 
 ENGINE = DuckDBEngine(EngineSettings(threads=1))
