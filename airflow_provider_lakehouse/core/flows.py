@@ -217,10 +217,10 @@ def load_query(
         return QueryResult(LoadResult(known, "replay"))
     rejects = Rejects()
     gate = RowGate(checks, rejects, source=target.table.identity.name)
+    described = engine.describe(sql, tables=tables, parameters=parameters)
     if not target.table.exists():
-        described = engine.describe(sql, tables=tables, parameters=parameters)
         target.table.create(target.spec or derived_spec(described, target.mode))
-    with engine.query(gate.wrap(sql), tables=tables, parameters=parameters) as rows:
+    with engine.query(gate.wrap(sql, described), tables=tables, parameters=parameters) as rows:
         load = apply_load(
             target.table,
             gate.pass_on(rows),

@@ -221,7 +221,13 @@ class TestQuery:
     def test_rows_that_break_a_check_go_to_quarantine(self, context: Contexts, rows: Rows) -> None:
         check = {"name": "amount is positive", "condition": "amount > 0", "severity": "quarantine"}
         result = query(table="silver.orders", checks=[check]).execute(context())
-        assert result["checks"] == [{"name": "amount is positive", "severity": "quarantine", "violations": 1}]
+        (found,) = result["checks"]
+        assert (found["name"], found["verdict"], found["violations"], found["rows"]) == (
+            "amount is positive",
+            "broken",
+            1,
+            2,
+        )
         assert [row["id"] for row in rows(LakehouseHook().table("silver.orders"))] == [1]
         assert [json.loads(r["payload"])["id"] for r in rows(LakehouseHook().table("quarantine.rows"))] == [2]
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck
+    from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.base import Rejects
 
 BROKEN_COLUMN: Final = "__broken_checks"
@@ -44,11 +45,16 @@ class RowGate:
         """Refuse two checks of one name."""
         require_distinct(self.checks)
 
-    def wrap(self, sql: str) -> str:
-        """Return the query with a further column: the numbers of the checks that a row breaks."""
+    def wrap(self, sql: str, schema: Schema) -> str:
+        """Return the query with a further column: the numbers of the checks that a row breaks.
+
+        Args:
+            sql: One query.
+            schema: Its columns.
+        """
         if not self.checks:
             return sql
-        broken = ", ".join(f"CASE WHEN {violation_sql(c)} THEN {i} END" for i, c in enumerate(self.checks))
+        broken = ", ".join(f"CASE WHEN {violation_sql(c, schema)} THEN {i} END" for i, c in enumerate(self.checks))
         inner = sql.strip().rstrip(";")
         return (
             f"SELECT *, list_filter([{broken}], lambda broken_one: broken_one IS NOT NULL) AS {BROKEN_COLUMN} "

@@ -96,7 +96,8 @@ def run_checks(
     counts: dict[str, int] = {}
     rows: int | None = None
     if of_rows:
-        sums = ", ".join(f"count(*) FILTER ({violation_sql(check)})" for check in of_rows)
+        schema = engine.describe(f"SELECT * FROM {CHECKED}", tables=named)
+        sums = ", ".join(f"count(*) FILTER ({violation_sql(check, schema)})" for check in of_rows)
         rows, *found = _first_row(engine, f"SELECT count(*), {sums} FROM {CHECKED}", named)
         counts = dict(zip((check.name for check in of_rows), found, strict=True))
     for check in checks:

@@ -13,6 +13,7 @@ from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidReq
 from airflow_provider_lakehouse.core.quality.checks import RowCheck, TableCheck, check_from_json
 from airflow_provider_lakehouse.core.quality.gate import RowGate
 from airflow_provider_lakehouse.core.quality.run import run_checks
+from airflow_provider_lakehouse.core.schema import Schema
 from airflow_provider_lakehouse.core.sources.base import Rejects
 
 ENGINE = DuckDBEngine(EngineSettings(threads=1))
@@ -27,7 +28,9 @@ def checked(*checks: RowCheck | TableCheck) -> Any:
 def gated(*checks: RowCheck, rows: pa.Table = ROWS) -> tuple[list[dict[str, Any]], Rejects, RowGate]:
     rejects = Rejects()
     gate = RowGate(checks, rejects, source="sales.orders")
-    with ENGINE.query(gate.wrap("SELECT * FROM given"), tables={"given": rows}) as found:
+    with ENGINE.query(
+        gate.wrap("SELECT * FROM given", Schema.from_arrow(rows.schema)), tables={"given": rows}
+    ) as found:
         passed = gate.pass_on(found).read_all().to_pylist()
     return passed, rejects, gate
 
@@ -98,7 +101,7 @@ def test_a_failing_check_ends_the_stream_with_an_error_of_its_kind() -> None:
 
 
 def test_without_checks_the_query_is_not_touched() -> None:
-    assert RowGate((), Rejects(), source="x").wrap("SELECT 1") == "SELECT 1"
+    assert RowGate((), Rejects(), source="x").wrap("SELECT 1", Schema.from_arrow(ROWS.schema)) == "SELECT 1"
 
 
 def test_two_checks_of_one_name_are_refused() -> None:
