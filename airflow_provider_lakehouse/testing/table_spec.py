@@ -558,6 +558,19 @@ class TableSpecification:
         assert table.facts().branches == {}
         assert table.publish("audit", token=token("b", pipeline="publish")).replayed
 
+    def test_only_the_audited_version_of_a_branch_is_published(self, table: Table) -> None:
+        assert isinstance(table, Publishing)
+        table.commit(append(1), token=token("a"))
+        table.commit(Change(rows=orders(2).to_reader(), branch="audit"), token=token("b"))
+        audited = table.facts(at=At(branch="audit")).version
+        table.commit(Change(rows=orders(3).to_reader(), branch="audit"), token=token("late"))
+        with pytest.raises(ConflictError, match="audited"):
+            table.publish("audit", token=token("p"), audited=audited)
+        assert ids(table) == [1]
+        table.publish("audit", token=token("p"), audited=table.facts(at=At(branch="audit")).version)
+        assert ids(table) == [1, 2, 3]
+        assert table.publish("audit", token=token("p"), audited=audited).replayed
+
     def test_publishing_refuses_when_the_main_branch_moved_in_conflict(self, table: Table) -> None:
         assert isinstance(table, Publishing)
         table.commit(append(1), token=token("a"))

@@ -434,12 +434,18 @@ class TimeTravelling(Protocol):
 class Publishing(Protocol):
     """Batches can be staged on a branch, audited there, and published."""
 
-    def publish(self, branch: str, *, token: WriteToken) -> CommitResult:
+    def publish(self, branch: str, *, token: WriteToken, audited: int | None = None) -> CommitResult:
         """Make the main branch the staged one, and drop the branch.
+
+        Args:
+            branch: The staged one.
+            token: Names the publication.
+            audited: Version of the branch that was audited: nothing else is published. None takes the newest.
 
         Raises:
             InvalidRequestError: There is no such branch, and the token did not publish it.
-            ConflictError: The main branch moved since the branch left it, in a way that matters. Nothing was published.
+            ConflictError: The main branch moved since the branch left it, in a way that matters, or the branch moved since
+                it was audited. Nothing was published.
         """
 
     def drop_branch(self, branch: str) -> None:

@@ -43,6 +43,7 @@ from airflow_provider_lakehouse.core.tables.delta.stage import (
 from airflow_provider_lakehouse.core.tables.delta.state import TableState
 from airflow_provider_lakehouse.core.tables.delta.tags import Tags
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
+from airflow_provider_lakehouse.core.tables.publishing import require_audited
 from airflow_provider_lakehouse.core.tables.spec import PartitionField
 from airflow_provider_lakehouse.core.tables.storage import local_uri, open_storage, translated
 
@@ -262,7 +263,7 @@ class DeltaLakeTable:
         line: Line = BranchLine(change.branch, self._log, self._branches)
         return self._committer.write(line, change, token=token, state=line.load())
 
-    def publish(self, branch: str, *, token: WriteToken) -> CommitResult:
+    def publish(self, branch: str, *, token: WriteToken, audited: int | None = None) -> CommitResult:
         """Make the main branch the staged one, as one commit of the net change, and drop the branch."""
         head = self._main.load()
         known = self._main.find(token, head)
@@ -273,6 +274,8 @@ class DeltaLakeTable:
             return known[0]
         staged = self._branches.require(branch)
         require_new(staged, self._log.commits_between(staged.base, head.version) or (), table=self._identity.name)
+        # Sealing fails where the branch moved since it was read, so what is sealed is what was audited.
+        require_audited(branch, version=staged.version, audited=audited, table=self._identity.name)
         sealed = self._branches.seal(staged, PUBLISHED)
         draft = PublishDraft(sealed, sealed.state(self._log), token, self._identity.name)
         result = self._committer.land(self._main, draft, token=token, state=head)

@@ -26,6 +26,7 @@ from airflow_provider_lakehouse.core.tables.iceberg.updates import (
     remove_reference,
     set_tag,
 )
+from airflow_provider_lakehouse.core.tables.publishing import require_audited
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,22 +49,25 @@ class PublishStep:
         branch: The staged one.
         token: The write.
         table: Name of the table.
+        audited: Snapshot of the branch that was audited; None takes the newest.
     """
 
-    def __init__(self, branch: str, *, token: WriteToken, table: str) -> None:
+    def __init__(self, branch: str, *, token: WriteToken, table: str, audited: int | None = None) -> None:
         self._branch = branch
         self._token = token
         self._table = table
+        self._audited = audited
 
     def __call__(self, table: IcebergTable, at: datetime) -> tuple[Submission, CommitResult]:
         """Decide on the newest state what to submit.
 
         Raises:
             InvalidRequestError: There is no such branch.
-            ConflictError: The main branch has files changed since the branch left it.
+            ConflictError: The main branch has files changed since the branch left it, or the branch has since its audit.
         """
         metadata = table.metadata
         staged = _staged(metadata, self._branch, self._table)
+        require_audited(self._branch, version=staged.snapshot_id, audited=self._audited, table=self._table)
         new = self._new(metadata, staged)
         updates, requirements = move_branch(metadata, MAIN, staged.snapshot_id)
         updates.append(remove_reference(self._branch))

@@ -160,15 +160,14 @@ class IcebergTable:
         step = ChangeStep(change, token=token, connection=self._connection, name=self._name)
         return self._once(token, step)
 
-    def publish(self, branch: str, *, token: WriteToken) -> CommitResult:
+    def publish(self, branch: str, *, token: WriteToken, audited: int | None = None) -> CommitResult:
         """Fast-forward the main branch to a staged one, and drop that.
 
         Commits of the main branch since then that changed no files (of properties, columns, or a batch without rows)
-        are passed
-        over: they leave its history, not their effect. Any other, compaction included, is a conflict: what was staged
+        are passed over: they leave its history, not their effect. Any other, compaction included, is a conflict: what was staged
         was audited against the state before it.
         """
-        return self._once(token, PublishStep(branch, token=token, table=self._name))
+        return self._once(token, PublishStep(branch, token=token, table=self._name, audited=audited))
 
     def drop_branch(self, branch: str) -> None:
         """Forget a branch and the tokens of what was staged on it; its files stay until its snapshots expire."""

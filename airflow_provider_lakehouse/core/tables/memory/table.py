@@ -37,6 +37,7 @@ from airflow_provider_lakehouse.core.tables.memory.state import (
     new_rows,
     removed_positions,
 )
+from airflow_provider_lakehouse.core.tables.publishing import require_audited
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -208,7 +209,7 @@ class MemoryTable:
         self._probe("after memory.commit")
         return known
 
-    def publish(self, branch: str, *, token: WriteToken) -> CommitResult:
+    def publish(self, branch: str, *, token: WriteToken, audited: int | None = None) -> CommitResult:
         """Fast-forward the main branch to a staged one, and drop that."""
         if (known := self.find(token)) is not None:
             return known
@@ -222,6 +223,7 @@ class MemoryTable:
                     f"There is no branch {branch!r} to publish. Stage a batch first.", branch=branch
                 )
             staged = store.states[store.heads[branch]]
+            require_audited(branch, version=staged.version, audited=audited, table=self._identity.name)
             lineage = list(self._lineage(staged))
             base = store.heads[MAIN]
             if base not in [state.version for state in lineage]:
