@@ -27,7 +27,10 @@ def get_provider_info() -> dict[str, Any]:
         ),
         "sensors": _modules("sensors.table"),
         "triggers": _modules("triggers.table"),
-        "task-decorators": [{"name": "lakehouse_sql", "class-name": f"{_PACKAGE}.decorators.sql.lakehouse_sql_task"}],
+        "task-decorators": [
+            {"name": "lakehouse_sql", "class-name": f"{_PACKAGE}.decorators.sql.lakehouse_sql_task"},
+            {"name": "lakehouse_check", "class-name": f"{_PACKAGE}.decorators.check.lakehouse_check_task"},
+        ],
         "extra-links": [f"{_PACKAGE}.operators.table_link.LakehouseTableLink"],
         "asset-uris": [_asset_scheme("iceberg"), _asset_scheme("delta")],
         "connection-types": [

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import (
-    SET_DURING_EXECUTION,
-    DecoratedOperator,
-    context_merge,
-    determine_kwargs,
-    task_decorator_factory,
-)
+from airflow.providers.common.compat.sdk import DecoratedOperator, task_decorator_factory
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.decorators.filled import FilledOperator, all_template_fields
 from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from airflow.providers.common.compat.sdk import TaskDecorator
     from airflow.sdk import Context
 
 
-class LakehouseSqlDecoratedOperator(DecoratedOperator, LakehouseQueryOperator):
+class LakehouseSqlDecoratedOperator(FilledOperator, LakehouseQueryOperator):
     """Run the query that a function returns; see `LakehouseQueryOperator` for the arguments, retries and kills.
 
     Args:
@@ -32,41 +27,26 @@ class LakehouseSqlDecoratedOperator(DecoratedOperator, LakehouseQueryOperator):
         **options: Of `LakehouseQueryOperator`, but `sql`.
     """
 
-    template_fields: Sequence[str] = (
-        *DecoratedOperator.template_fields,
-        *(name for name in LakehouseQueryOperator.template_fields if name not in DecoratedOperator.template_fields),
-    )
+    filled = "sql"
+    custom_operator_name = "@task.lakehouse_sql"
+    template_fields: Sequence[str] = all_template_fields(LakehouseQueryOperator)
     template_fields_renderers: ClassVar[dict[str, str]] = {
         **DecoratedOperator.template_fields_renderers,
         **LakehouseQueryOperator.template_fields_renderers,
     }
-    custom_operator_name = "@task.lakehouse_sql"
-    overwrite_rtif_after_execution = True
 
-    def __init__(
-        self,
-        *,
-        python_callable: Callable[..., str],
-        op_args: Collection[Any] | None = None,
-        op_kwargs: Mapping[str, Any] | None = None,
-        **options: Any,  # noqa: ANN401
-    ) -> None:
-        super().__init__(
-            python_callable=python_callable, op_args=op_args, op_kwargs=op_kwargs, sql=SET_DURING_EXECUTION, **options
-        )
-
-    def execute(self, context: Context) -> Any:  # noqa: ANN401
-        """Ask the function for the query, render it and run it."""
-        context_merge(context, self.op_kwargs)
-        arguments = determine_kwargs(self.python_callable, self.op_args, context)
-        sql: object = self.python_callable(*self.op_args, **arguments)
-        if not isinstance(sql, str) or not sql.strip():
+    def accept(self, returned: object) -> str:
+        """Refuse what is no text."""
+        if not isinstance(returned, str) or not returned.strip():
             raise InvalidRequestError(
                 f"Function {self.python_callable.__name__!r} returns no SQL. Return the text of one SELECT.",
-                returned=type(sql).__name__,
+                returned=type(returned).__name__,
             )
-        self.sql = sql
-        self.render_template_fields(context)
+        return returned
+
+    def execute(self, context: Context) -> Any:  # noqa: ANN401
+        """Ask the function for the query and run it."""
+        self.fill(context)
         return LakehouseQueryOperator.execute(self, context)
 
 

@@ -43,14 +43,17 @@ class LakehousePublishOperator(LakehouseOperator):
         branch: The branch that was staged and checked.
         restage: How the batch was staged: the arguments of `LakehouseQueryOperator` by name.
         checks: What the staged table was checked for, see `LakehouseCheckOperator`; asked again after staging anew.
+        audit: Id of the task that checked the branch: exactly the version it passed is published, and where the branch
+            moved since, it is as if the table had moved. None publishes what the branch holds.
         pipeline: First half of the token; None for the DAG, the task and the table.
         batch: Second half; None for the partition key of the run, or its id.
         **options: Of every operator.
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "table", "branch", "restage", "checks", "pipeline", "batch",
+        "lakehouse_conn_id", "table", "branch", "restage", "checks", "audit", "pipeline", "batch",
     )  # fmt: skip
+    template_ext: Sequence[str] = (".sql",)  # of the query in `restage`
     template_fields_renderers: ClassVar[dict[str, str]] = {"restage": "json", "checks": "json"}
 
     def __init__(
@@ -60,6 +63,7 @@ class LakehousePublishOperator(LakehouseOperator):
         branch: str,
         restage: Mapping[str, Any] | None = None,
         checks: Sequence[Mapping[str, Any] | Check] = (),
+        audit: str | None = None,
         pipeline: str | None = None,
         batch: str | None = None,
         **options: Any,  # noqa: ANN401
@@ -69,6 +73,7 @@ class LakehousePublishOperator(LakehouseOperator):
         self.branch = branch
         self.restage = restage
         self.checks = checks
+        self.audit = audit
         self.pipeline = pipeline
         self.batch = batch
 
@@ -80,7 +85,7 @@ class LakehousePublishOperator(LakehouseOperator):
         token = WriteToken(f"{named.pipeline}/publish", named.batch)
         publishing = require(table, Publishing, purpose="to publish a staged batch")
         try:
-            commit = publishing.publish(self.branch, token=token)
+            commit = publishing.publish(self.branch, token=token, audited=self._audited_version(context))
         except ConflictError as conflict:
             if not self.restage:
                 publishing.drop_branch(self.branch)
@@ -97,6 +102,19 @@ class LakehousePublishOperator(LakehouseOperator):
         self.announce(context, seen, {"published": self.branch, "rows_added": commit.rows_added})
         result: dict[str, Any] = as_json(commit)
         return result
+
+    def _audited_version(self, context: Context) -> int | None:
+        """Return the version that the task of the audit passed; a mapped one is asked for its own table."""
+        if not self.audit:
+            return None
+        audited = context["ti"].xcom_pull(task_ids=self.audit, map_indexes=context["ti"].map_index)
+        if not isinstance(audited, dict) or audited.get("table") != self.table:
+            raise InvalidRequestError(
+                f"Task {self.audit!r} did not check {self.table!r} in this run. Name the task that checks the branch.",
+                table=self.table,
+                audit=self.audit,
+            )
+        return int(audited["version"])
 
     def _publish_anew(
         self, table: Table, publishing: Publishing, load: QueryLoad, token: WriteToken, conflict: ConflictError

@@ -12,7 +12,7 @@ from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
-from airflow_provider_lakehouse.operators.query_load import QueryLoad, names_of
+from airflow_provider_lakehouse.operators.query_load import ARGUMENTS, QueryLoad, names_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.flows import QueryResult
     from airflow_provider_lakehouse.core.quality.checks import RowCheck
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
-
-_LOADED = ("sql", "table", "reads", "mode", "policy", "parameters", "branch", "checks", "quarantine")
 
 
 class LakehouseQueryOperator(LakehouseOperator):
@@ -89,7 +87,7 @@ class LakehouseQueryOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> Any:  # noqa: ANN401
         """Run the query; return what was written, or the rows."""
-        load = QueryLoad(**{name: getattr(self, name) for name in _LOADED})
+        load = QueryLoad(**{name: getattr(self, name) for name in ARGUMENTS})
         sources = load.sources(self.hook)
         self.lineage = SeenLineage({name: self.see(table) for name, table in sources.items()}, sql=self.sql)
         if not self.table:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
@@ -94,6 +94,10 @@ class QueryLoad:
             parameters=self.parameters,
             checks=tuple(c if isinstance(c, RowCheck) else RowCheck.from_json(c) for c in self.checks),
         )
+
+
+ARGUMENTS: Final = tuple(one.name for one in fields(QueryLoad))
+"""The arguments of `LakehouseQueryOperator` that tell how its rows change a table."""
 
 
 def names_of(reads: Sequence[str] | Mapping[str, str] | object) -> dict[str, str]:

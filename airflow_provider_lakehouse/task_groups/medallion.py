@@ -15,14 +15,12 @@ from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
 from airflow_provider_lakehouse.operators.ingest_files import LakehouseIngestFilesOperator
 from airflow_provider_lakehouse.operators.publish import LakehousePublishOperator
 from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
+from airflow_provider_lakehouse.task_groups.audited import STAGED_BRANCH
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow_provider_lakehouse.core.quality.checks import Check, RowCheck
-
-STAGED_BRANCH: Final = "staged-{{ run_id | replace(':', '-') | replace('+', '-') }}"
-"""The branch on which a run stages its batches: one for each run."""
 
 RUN_BATCH: Final = "{{ run_id }}"
 """Second half of the tokens: a second run of one partition takes up files that came late, and publishes what it staged."""
@@ -155,7 +153,7 @@ def _layer(
             [{"table": one.table, "checks": as_json(one.checks)} for one in tables]
         )
         publish = LakehousePublishOperator.partial(
-            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, **shared
+            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, audit=check.task_id, **shared
         ).expand_kwargs(
             [
                 {"table": one.table, "restage": restage, "checks": as_json(one.checks)}

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
+from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
 from airflow_provider_lakehouse.operators.publish import LakehousePublishOperator
 from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
 
@@ -61,6 +62,44 @@ def test_a_batch_whose_table_moved_is_staged_anew_and_published(runs: dict[int, 
     publish(runs[3], 3, restage=staging(3))
     assert published(rows) == [(1, 3), (2, 2), (3, 3)]
     assert branches() == ()
+
+
+def audited(context: dict[str, Any], run: int) -> dict[str, Any]:
+    """Check what a run staged, and let the next task find the result."""
+    check = LakehouseCheckOperator(task_id="check", table=TABLE, branch=f"staged-{run}", checks=[UNIQUE])
+    found = {"check": check.execute(context)}
+    context["ti"].xcom_pull = lambda *, task_ids, map_indexes: found.get(task_ids) if map_indexes == -1 else None
+    return context
+
+
+def test_what_was_audited_is_published(context: Contexts, rows: Rows) -> None:
+    run = context(run_id="run-1")
+    stage(run, 1)
+    publish(audited(run, 1), 1, audit="check")
+    assert published(rows) == [(1, 1)]
+
+
+def test_what_was_staged_after_the_audit_is_not_published(context: Contexts, rows: Rows) -> None:
+    run = context(run_id="run-1")
+    stage(run, 1)
+    audited(run, 1)
+    sql = "SELECT CAST(9 AS BIGINT) AS id, CAST(9 AS BIGINT) AS run"
+    LakehouseQueryOperator(task_id="late", sql=sql, table=TABLE, branch="staged-1", pipeline="late").execute(run)
+    with pytest.raises(InvalidRequestError, match="dropped"):
+        publish(run, 1, audit="check")
+    assert published(rows) == []
+    stage(run, 1)
+    publish(audited(run, 1), 1, audit="check")
+    assert published(rows) == [(1, 1)]
+
+
+def test_what_nobody_audited_is_not_published(context: Contexts, rows: Rows) -> None:
+    run = context(run_id="run-1")
+    stage(run, 1)
+    audited(run, 1)
+    with pytest.raises(InvalidRequestError, match="did not check"):
+        publish(run, 1, audit="another_task")
+    assert published(rows) == []
 
 
 def test_publishing_again_and_staging_again_changes_nothing(runs: dict[int, dict[str, Any]], rows: Rows) -> None:

