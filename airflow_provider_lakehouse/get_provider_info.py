@@ -31,7 +31,10 @@ def get_provider_info() -> dict[str, Any]:
             {"name": "lakehouse_sql", "class-name": f"{_PACKAGE}.decorators.sql.lakehouse_sql_task"},
             {"name": "lakehouse_check", "class-name": f"{_PACKAGE}.decorators.check.lakehouse_check_task"},
         ],
-        "extra-links": [f"{_PACKAGE}.operators.table_link.LakehouseTableLink"],
+        "extra-links": [
+            f"{_PACKAGE}.operators.table_link.LakehouseTableLink",
+            f"{_PACKAGE}.operators.quality_link.LakehouseQualityLink",
+        ],
         "asset-uris": [_asset_scheme("iceberg"), _asset_scheme("delta")],
         "connection-types": [
             {
@@ -140,6 +143,14 @@ def _options() -> dict[str, Any]:
             "type": "string",
             "example": "production",
             "default": "default",
+        },
+        "quality_pages": {
+            "description": "Folder, or URI of an object store, where tasks that check tables put a page about what they "
+            "found, and where Airflow's server finds it to show it to those who may see the DAG. Empty keeps no pages.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "s3://aws_default@lake/quality-pages",
+            "default": "",
         },
         "preload": {
             "description": "Modules that the scheduler imports when it starts, separated by commas. Workers of the "

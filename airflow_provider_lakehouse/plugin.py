@@ -1,4 +1,4 @@
-"""What Airflow runs of this package by itself: modules are imported once, before workers are forked."""
+"""What Airflow runs of this package by itself: imports before workers are forked, and pages about quality."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from airflow.listeners import hookimpl
 from airflow.providers.common.compat.sdk import AirflowPlugin, conf
+
+from airflow_provider_lakehouse.bridge.pages import URL_PREFIX, pages_app
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,3 +63,4 @@ class LakehousePlugin(AirflowPlugin):
 
     name = "lakehouse"
     listeners = [Preload()]  # noqa: RUF012
+    fastapi_apps = [{"name": "Lakehouse quality", "app": pages_app, "url_prefix": URL_PREFIX}]  # noqa: RUF012
