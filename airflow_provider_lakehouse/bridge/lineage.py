@@ -43,6 +43,19 @@ class Assertion:
 
 
 @dataclass(frozen=True)
+class Metrics:
+    """What was measured of a dataset.
+
+    Args:
+        rows: Rows that were looked at; None where unknown.
+        columns: By column, and by OpenLineage's name: `nullCount`, `distinctCount`, `sum`, `min`, `max`.
+    """
+
+    rows: int | None = None
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SeenDataset:
     """A dataset that a task read or wrote.
 
@@ -55,6 +68,7 @@ class SeenDataset:
         size_bytes: Compressed bytes written; likewise.
         files: Files written; likewise.
         assertions: Checks of it.
+        metrics: What was measured of it; None where nothing was.
     """
 
     uri: str
@@ -65,6 +79,7 @@ class SeenDataset:
     size_bytes: int | None = None
     files: int | None = None
     assertions: tuple[Assertion, ...] = ()
+    metrics: Metrics | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +147,7 @@ def operator_lineage(seen: SeenLineage) -> OperatorLineage[Any, Any]:
     inputs = []
     for one in seen.inputs.values():
         namespace, name = dataset_name(one.uri)
-        inputs.append(InputDataset(namespace, name, facets=_facets(one), inputFacets=_assertions(one)))
+        inputs.append(InputDataset(namespace, name, facets=_facets(one), inputFacets=_quality(one)))
     outputs = []
     for one in seen.outputs:
         namespace, name = dataset_name(one.uri)
@@ -165,6 +180,16 @@ def _facets(one: SeenDataset) -> dict[str, Any]:
     if one.version is not None:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=str(one.version))
     return facets
+
+
+def _quality(one: SeenDataset) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import data_quality_metrics_input_dataset as quality
+
+    if one.metrics is None:
+        return _assertions(one)
+    columns = {name: quality.ColumnMetrics(**found) for name, found in one.metrics.columns.items()}
+    facet = quality.DataQualityMetricsInputDatasetFacet(columnMetrics=columns, rowCount=one.metrics.rows)
+    return {"dataQualityMetrics": facet, **_assertions(one)}
 
 
 def _assertions(one: SeenDataset) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenLineage
+from airflow_provider_lakehouse.bridge.lineage import SeenLineage
+from airflow_provider_lakehouse.bridge.quality import assertions_of
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.engines.base import TableView
@@ -107,11 +108,11 @@ class LakehouseQueryOperator(LakehouseOperator):
         load = result.load
         is_staged = bool(self.branch) and not load.is_replay  # a branch that was published meanwhile is gone
         at = At(branch=self.branch) if is_staged else HEAD
-        found = tuple(Assertion(one.name, one.severity, one.violations) for one in result.checks)
+        found = assertions_of(result.checks)
         seen = replace(self.see(table, at=at, commit=load.commit), assertions=found)
         self.lineage = replace(self.lineage, outputs=(seen,))
-        for one in found:
-            if one.violations:
+        for one in result.checks:
+            if not one.passed:
                 self.log.warning("%s rows break %r (%s)", f"{one.violations:,}", one.name, one.severity)
         if load.rows_rejected:
             where = f"pipeline = '{token.pipeline}' AND batch = '{token.batch}'"

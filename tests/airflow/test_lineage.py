@@ -13,7 +13,10 @@ from typing import Any
 import pytest
 
 from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage, operator_lineage
+from airflow_provider_lakehouse.bridge.quality import assertions_of, metrics_of
 from airflow_provider_lakehouse.core.errors import DataRejectedError
+from airflow_provider_lakehouse.core.quality.checks import CheckOutcome
+from airflow_provider_lakehouse.core.quality.run import ChecksResult
 from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
 from airflow_provider_lakehouse.operators.ingest_files import LakehouseIngestFilesOperator
 from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
@@ -75,6 +78,28 @@ def test_a_check_tells_what_it_found_also_when_it_fails(warehouse: str, table: A
         "id",
         "1",
     )
+
+
+def test_what_checks_measured_of_columns_is_told() -> None:
+    outcomes = (
+        CheckOutcome("id is there", "fail", 2, "broken", "expect_column_values_to_not_be_null", ("id",), rows=10),
+        CheckOutcome(
+            "few ids", "warn", 0, "passed", "expect_column_unique_value_count_to_be_between", ("id",), observed=8
+        ),
+        CheckOutcome("lowest", "warn", 0, "passed", "expect_column_min_to_be_between", ("day",), observed="2026-01-01"),
+        CheckOutcome("nobody knows", "fail", 0, "unknown", "expect_column_sum_to_be_between", ("id",), observed=1),
+    )
+    result = ChecksResult("silver.orders", 3, 10, outcomes)
+    seen = SeenDataset("s3://lake/orders", assertions=assertions_of(outcomes), metrics=metrics_of(result))
+    (told,) = operator_lineage(SeenLineage({"checked": seen})).inputs
+    metrics = told.inputFacets["dataQualityMetrics"]
+    assert metrics.rowCount == 10
+    assert {name: (one.nullCount, one.distinctCount) for name, one in metrics.columnMetrics.items()} == {"id": (2, 8)}
+    assertions = {
+        one.name: (one.success, one.assertion) for one in told.inputFacets["dataQualityAssertions"].assertions
+    }
+    assert assertions["nobody knows"] == (False, "expect_column_sum_to_be_between")
+    assert assertions["few ids"][0]
 
 
 def test_files_are_named_by_their_pattern(warehouse: str, tmp_path: Path, context: Contexts) -> None:
