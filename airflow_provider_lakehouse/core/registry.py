@@ -29,7 +29,7 @@ NEEDS: Final[dict[str, tuple[str, ...]]] = {
     "delta": ("deltalake", "obstore"),
     "duckdb": ("duckdb",),
     "postgres": ("psycopg",),
-    "contracts": ("open_data_contract_standard", "yaml"),
+    "contracts": ("jsonschema", "open_data_contract_standard", "yaml"),
     "great-expectations": ("great_expectations",),
 }
 """By extra: the modules that have to be there. A backend imports them when it is used, which would be late to say so."""
