@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any
 
-from airflow_provider_lakehouse.core.errors import DataRejectedError
-from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, TableCheck, require_distinct
-from airflow_provider_lakehouse.core.quality.conditions import violation_sql
+from airflow_provider_lakehouse.core.engines.base import TableView
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
+from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, require_distinct
+from airflow_provider_lakehouse.core.quality.compile import alone, plan_scans, question_of
+from airflow_provider_lakehouse.core.quality.questions import CHECKED, Setting
+from airflow_provider_lakehouse.core.quality.statements import require_queries
+from airflow_provider_lakehouse.core.quality.vocabulary import require_valid
+from airflow_provider_lakehouse.core.schema import Schema
+from airflow_provider_lakehouse.core.tables.base import At
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,8 +21,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_lakehouse.core.engines.base import Engine, Relation
     from airflow_provider_lakehouse.core.quality.checks import Check, Verdict
-
-CHECKED: Final = "checked"
+    from airflow_provider_lakehouse.core.quality.questions import Finding, Question, Rows
 
 
 @dataclass(frozen=True)
@@ -59,7 +64,7 @@ class ChecksResult:
                 f"Table {self.table!r} breaks {len(self.failed)} of its checks. Correct the rows at the source.",
                 table=self.table,
                 version=self.version,
-                checks=tuple(f"{one.name}: {one.violations}" for one in self.failed),
+                checks=tuple(f"{one.name}: {one.violations if not one.error else one.error}" for one in self.failed),
             )
 
 
@@ -73,11 +78,15 @@ def run_checks(
     now: datetime | None = None,
     tables: Mapping[str, Relation] | None = None,
 ) -> ChecksResult:
-    """Check a table. All conditions on rows are counted in one scan.
+    """Check a table. Whatever aggregates can tell is asked in one scan, of the columns that checks name.
+
+    A check that cannot be evaluated is `unknown` with the reason, and the others are judged all the same: its column or the
+    other table that it names is not there, its values cannot be compared, its SQL fails on a row. Where the common scan fails,
+    each check is asked alone.
 
     Args:
-        relation: What is checked.
-        checks: Conditions on rows and queries.
+        relation: What is checked. All statements see one version of it.
+        checks: Conditions on rows, queries, and expectations.
         engine: Runs them.
         table: Name of the table, for the result.
         version: Version that `relation` shows, for the result.
@@ -88,24 +97,101 @@ def run_checks(
         What was found; call `require` to stop on failures.
 
     Raises:
-        InvalidRequestError: A check is not SQL over the table's columns, or two have the same name.
+        InvalidRequestError: A check is not SQL, is not a single reading query, or contradicts itself; or two have the same
+            name. Nothing has run.
+        UnavailableError: The table did not answer. Run again.
+
+    Guarantees:
+        Memory: that of the engine; what does not fit waits on disk, and no rows are held in Python.
     """
     require_distinct(tuple(checks))
-    named = {**(tables or {}), CHECKED: relation}
-    of_rows = [check for check in checks if isinstance(check, RowCheck)]
-    counts: dict[str, int] = {}
-    rows: int | None = None
-    if of_rows:
-        schema = engine.describe(f"SELECT * FROM {CHECKED}", tables=named)
-        sums = ", ".join(f"count(*) FILTER ({violation_sql(check, schema)})" for check in of_rows)
-        rows, *found = _first_row(engine, f"SELECT count(*), {sums} FROM {CHECKED}", named)
-        counts = dict(zip((check.name for check in of_rows), found, strict=True))
-    for check in checks:
-        if isinstance(check, TableCheck):
-            query = check.query.strip().rstrip(";")
-            (counts[check.name],) = _first_row(engine, f"SELECT count(*) FROM ({query}\n) AS wrong", named)
-    outcomes = tuple(outcome_of(check, counts[check.name], rows=rows) for check in checks)
-    return ChecksResult(table, version, rows, outcomes, now)
+    require_valid(checks)
+    require_queries(checks, engine=engine)
+    steady, schema = pinned(relation)
+    asking = _Asking(engine, {**(tables or {}), CHECKED: steady})
+    setting = Setting(schema, now)
+    asked = [_question(check, setting) for check in checks]
+    answers = asking.scans([one if not isinstance(one, str) else None for one in asked])
+    outcomes = []
+    for number, (check, question) in enumerate(zip(checks, asked, strict=True)):
+        found = question if isinstance(question, str) else asking.finding(question, answers.get(number))
+        outcomes.append(unknown_outcome(check, found) if isinstance(found, str) else judged_outcome(check, found))
+    rows = max((one.rows for one in outcomes if one.rows is not None), default=None)
+    return ChecksResult(table, version, rows, tuple(outcomes), now)
+
+
+class _Asking:
+    """Asks questions of one table, and gives answers, or why there is none."""
+
+    def __init__(self, engine: Engine, tables: Mapping[str, Relation]) -> None:
+        self._engine = engine
+        self._tables = tables
+
+    def scans(self, questions: Sequence[Question | None]) -> dict[int, Rows]:
+        """Return the answers that common scans give; those of a scan that fails are left out."""
+        answers: dict[int, Rows] = {}
+        for scan in plan_scans(questions):
+            try:
+                answers |= scan.answers(self._rows(scan.sql, ()))
+            except (InvalidRequestError, DataRejectedError):
+                continue  # one of its checks cannot be evaluated; each is asked alone, and that one says why
+        return answers
+
+    def finding(self, question: Question, answer: Rows | None) -> Finding | str:
+        """Return what a question found, or why it could not be answered."""
+        try:
+            if answer is None:
+                answer = self._alone(question) if question.needs_rows else [()]
+            return question.judge(answer)
+        except (InvalidRequestError, DataRejectedError) as error:
+            return reason_of(error)
+
+    def _alone(self, question: Question) -> Rows:
+        rows = self._rows(alone(question), question.tables)
+        if question.statement:
+            return rows
+        places = {measure: place for place, measure in enumerate(dict.fromkeys(question.measures))}
+        return [tuple(rows[0][places[measure]] for measure in question.measures)]
+
+    def _rows(self, sql: str, needed: tuple[str, ...]) -> Rows:
+        absent = tuple(name for name in needed if name not in self._tables)
+        if absent:
+            raise InvalidRequestError("A table that a check names is not given. Name it for the run.", tables=absent)
+        with self._engine.query(sql, tables=self._tables) as reader:
+            columns = [column.to_pylist() for column in reader.read_all().columns]
+        return list(zip(*columns, strict=True))
+
+
+def reason_of(error: LakehouseError) -> str:
+    """Return why a check could not be evaluated: the error's sentences, and of its facts those that name things."""
+    told = {
+        name: error.facts[name]
+        for name in ("column", "tables", "type", "types", "cause", "reason")
+        if name in error.facts
+    }
+    return str(LakehouseError(error.message, **told))
+
+
+def judged_outcome(check: Check, found: Finding) -> CheckOutcome:
+    """Return the outcome of a check that was evaluated."""
+    return CheckOutcome(
+        check.name,
+        check.severity,
+        found.violations,
+        "passed" if found.met else "broken",
+        getattr(check, "type", ""),
+        check.columns,
+        found.rows,
+        found.missing,
+        found.observed,
+    )
+
+
+def unknown_outcome(check: Check, reason: str) -> CheckOutcome:
+    """Return the outcome of a check that could not be evaluated."""
+    return CheckOutcome(
+        check.name, check.severity, 0, "unknown", getattr(check, "type", ""), check.columns, error=reason
+    )
 
 
 def outcome_of(check: Check, violations: int, *, rows: int | None = None) -> CheckOutcome:
@@ -115,7 +201,23 @@ def outcome_of(check: Check, violations: int, *, rows: int | None = None) -> Che
     return CheckOutcome(check.name, check.severity, violations, verdict, columns=check.columns, rows=looked_at)
 
 
-def _first_row(engine: Engine, sql: str, tables: Mapping[str, Relation]) -> tuple[int, ...]:
-    with engine.query(sql, tables=tables) as reader:
-        columns = reader.read_all().columns
-        return tuple(int(column[0].as_py()) for column in columns)
+def _question(check: Check, setting: Setting) -> Question | str:
+    try:
+        return question_of(check, setting)
+    except InvalidRequestError as error:
+        return reason_of(error)
+
+
+def pinned(relation: Relation) -> tuple[Relation, Schema]:
+    """Return a relation that stays what it is while others write, and its schema."""
+    view: Any = relation
+    if not isinstance(relation, TableView):
+        if hasattr(relation, "column_names"):
+            return relation, Schema.from_arrow(view.schema)
+        view = TableView(view)
+    facts = view.table.facts(at=view.at)
+    steady = At(version=facts.version)
+    # Where columns were changed without a commit of rows, the newest version has other columns than the table.
+    if view.at.version is None and facts.version >= 0 and view.table.facts(at=steady).schema == facts.schema:
+        view = TableView(view.table, steady, view.where, view.addressed)
+    return view, facts.schema

@@ -112,8 +112,14 @@ def test_two_checks_of_one_name_are_refused() -> None:
 
 
 def test_a_condition_that_is_no_sql_is_refused() -> None:
-    with pytest.raises(InvalidRequestError):
-        checked(RowCheck("odd", "amont > 0"))
+    with pytest.raises(InvalidRequestError, match="'odd' is not one condition"):
+        checked(RowCheck("odd", "amount >"))
+
+
+def test_a_condition_on_a_column_that_is_not_there_is_unknown_and_stops() -> None:
+    odd, positive = checked(RowCheck("odd", "amont > 0"), POSITIVE).outcomes
+    assert (odd.verdict, odd.stops, positive.violations) == ("unknown", True, 2)
+    assert "amont" in odd.error
 
 
 @pytest.mark.parametrize(
