@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.extract.plan import FilesPlan
     from airflow_provider_lakehouse.core.load.modes import Mode
     from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
-    from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck
+    from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, Limit
+    from airflow_provider_lakehouse.core.quality.gate import RowLevelCheck
     from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Source
     from airflow_provider_lakehouse.core.state.base import FileLedger
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
@@ -50,6 +51,10 @@ class Target:
         spec: What the table should be; None derives it from the rows.
         quarantine: Table for refused rows; None refuses the batch instead.
         branch: Branch to stage on; None is the main branch.
+        limit: How many rows of a batch may be set aside before all of it is refused, and nothing of it written. None
+            for any share, and 100,000 rows.
+        run: Which run loads, kept with refused rows.
+        contract: Name and version of the contract that refuses rows, kept with them.
     """
 
     table: Table
@@ -58,6 +63,9 @@ class Target:
     spec: TableSpec | None = None
     quarantine: Table | None = None
     branch: str | None = None
+    limit: Limit | None = None
+    run: str = ""
+    contract: str = ""
 
 
 @dataclass(frozen=True)
@@ -148,7 +156,7 @@ def ingest_files(
         loads.append(_load_extract(rows, target, token=token, plan=plan, rejects=rejects, engine=engine))
         return loads[-1]
 
-    found = apply_files(plan, source, ledger, load=load, now=now, taking=taking)
+    found = apply_files(plan, source, ledger, load=load, now=now, reject_limit=target.limit, taking=taking)
     return IngestResult(
         pipeline=found.pipeline,
         batches=tuple(batch.batch for batch in found.batches),
@@ -179,7 +187,7 @@ def ingest_slice(plan: ExtractPlan, source: Source, target: Target, *, token: Wr
     """
     if target.table.exists() and (known := target.table.find(token)) is not None:
         return LoadResult(known, "replay")
-    found = extract(source, plan=plan)
+    found = extract(source, plan=plan, reject_limit=target.limit)
     return _load_extract(found.rows, target, token=token, plan=plan, rejects=found.rejects, engine=engine)
 
 
@@ -192,7 +200,7 @@ def load_query(
     now: datetime,
     tables: Mapping[str, Relation],
     parameters: Mapping[str, object] | None = None,
-    checks: tuple[RowCheck, ...] = (),
+    checks: tuple[RowLevelCheck, ...] = (),
 ) -> QueryResult:
     """Load what a query returns, with rows that break a check kept aside.
 
@@ -204,19 +212,20 @@ def load_query(
         now: Instant written into the quarantine table.
         tables: What the query names.
         parameters: Values the query names.
-        checks: Conditions that rows must meet.
+        checks: Conditions that rows must meet; of expectations those that look at single rows.
 
     Raises:
         InvalidRequestError: The query cannot run, or does not fit the table.
-        DataRejectedError: A check allows no broken rows, and some are. Nothing was written.
+        DataRejectedError: A check allows no broken rows, and some are; or more are set aside than the limit of a check,
+            or of the target, allows. Nothing was written.
 
     Guarantees:
         Replay: with a token that is committed the query does not run.
     """
     if target.table.exists() and (known := target.table.find(token)) is not None:
         return QueryResult(LoadResult(known, "replay"))
-    rejects = Rejects()
-    gate = RowGate(checks, rejects, source=target.table.identity.name)
+    rejects = Rejects(limit=target.limit)
+    gate = RowGate(checks, rejects, source=target.table.identity.name, limit=target.limit)
     described = engine.describe(sql, tables=tables, parameters=parameters)
     if not target.table.exists():
         target.table.create(target.spec or derived_spec(described, target.mode))
@@ -232,6 +241,8 @@ def load_query(
             branch=target.branch,
             rejects=rejects,
             quarantine=target.quarantine,
+            run=target.run,
+            contract=target.contract,
         )
     return QueryResult(load, gate.outcomes(), gate.rows)
 
@@ -290,6 +301,8 @@ def _load_extract(
         rejects=rejects,
         quarantine=target.quarantine,
         properties=position_properties(token.pipeline, position=plan.position) if plan.position else None,
+        run=target.run,
+        contract=target.contract,
     )
 
 

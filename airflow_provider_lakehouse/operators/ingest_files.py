@@ -13,6 +13,7 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.specs import read_schema
 from airflow_provider_lakehouse.bridge.state import KeptBatches
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of
+from airflow_provider_lakehouse.bridge.values import limit_or_none
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
 
@@ -47,6 +48,8 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         mode: How rows change the table; a name, or a mapping with `mode` and its settings.
         policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.
         quarantine: Table for refused rows.
+        reject_limit: How much of a batch may be refused before nothing of it is loaded: `rows`, `share` from 0 to 1, or
+            both; None for any share, and 100,000 rows.
         ledger: Table that knows which files were claimed.
         pipeline: Who claims; None for the DAG, the task and the table. Another pipeline reads every file anew. Name one
             where several mapped tasks fill one table.
@@ -58,9 +61,11 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
 
     template_fields: Sequence[str] = (
         "lakehouse_conn_id", "files", "table", "columns", "required", "file_format", "mode", "policy", "quarantine",
-        "ledger", "pipeline",
+        "reject_limit", "ledger", "pipeline",
     )  # fmt: skip
-    template_fields_renderers: ClassVar[dict[str, str]] = {"columns": "json", "mode": "json", "policy": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "columns": "json", "mode": "json", "policy": "json", "reject_limit": "json",
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -73,6 +78,7 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         mode: str | Mapping[str, Any] = "append",
         policy: str | Mapping[str, Any] = "quarantine",
         quarantine: str = "quarantine.rows",
+        reject_limit: Mapping[str, Any] | None = None,
         ledger: str = "ledger.files",
         pipeline: str | None = None,
         settle_seconds: float = 0,
@@ -89,6 +95,7 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         self.mode = mode
         self.policy = policy
         self.quarantine = quarantine
+        self.reject_limit = reject_limit
         self.ledger = ledger
         self.pipeline = pipeline
         self.settle_seconds = settle_seconds
@@ -109,6 +116,8 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
             mode_from_json(self.mode),
             SchemaPolicy.from_json(self.policy),
             quarantine=self.hook.table(self.quarantine),
+            limit=limit_or_none(self.reject_limit, name="reject_limit"),
+            run=str(context["ti"].run_id),
         )
         source = find("sources", "files")(self._source_settings())
         ledger = TableFileLedger(self.hook.table(self.ledger))

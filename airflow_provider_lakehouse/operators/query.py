@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.flows import QueryResult
-    from airflow_provider_lakehouse.core.quality.checks import RowCheck
+    from airflow_provider_lakehouse.core.quality.checks import Check
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
 
 
@@ -39,8 +39,10 @@ class LakehouseQueryOperator(LakehouseOperator):
         policy: What happens to rows that do not fit the table.
         parameters: Values for `$name`.
         branch: Branch to stage on; None writes the main branch.
-        checks: Conditions on rows, see `RowCheck`; mappings or checks.
+        checks: Conditions on rows, see `RowCheck` and `Expectation`; mappings or checks.
         quarantine: Table for rows that break a check of severity `quarantine`.
+        reject_limit: How many rows may be set aside before nothing is loaded: `rows`, `share` from 0 to 1, or both; None
+            for any share, and 100,000 rows in quarantine.
         pipeline: First half of the token; None for the DAG, the task, the table and the map index.
         batch: Second half; None for the partition key of the run, or its id.
         max_rows: More rows are refused where no table is named.
@@ -49,7 +51,7 @@ class LakehouseQueryOperator(LakehouseOperator):
 
     template_fields: Sequence[str] = (
         "lakehouse_conn_id", "sql", "reads", "table", "mode", "policy", "parameters", "branch", "checks", "quarantine",
-        "pipeline", "batch",
+        "reject_limit", "pipeline", "batch",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "checks": "json"}
@@ -64,8 +66,9 @@ class LakehouseQueryOperator(LakehouseOperator):
         policy: str | Mapping[str, Any] = "freeze",
         parameters: Mapping[str, Any] | None = None,
         branch: str | None = None,
-        checks: Sequence[Mapping[str, Any] | RowCheck] = (),
+        checks: Sequence[Mapping[str, Any] | Check] = (),
         quarantine: str = "quarantine.rows",
+        reject_limit: Mapping[str, Any] | None = None,
         pipeline: str | None = None,
         batch: str | None = None,
         max_rows: int = 1000,
@@ -82,6 +85,7 @@ class LakehouseQueryOperator(LakehouseOperator):
         self.branch = branch
         self.checks = checks
         self.quarantine = quarantine
+        self.reject_limit = reject_limit
         self.pipeline = pipeline
         self.batch = batch
         self.max_rows = max_rows
@@ -100,7 +104,7 @@ class LakehouseQueryOperator(LakehouseOperator):
             ", ".join(sources) or "no table", self.table, load.mode_name,
             f", on branch {self.branch}" if self.branch else "", token.batch, token.pipeline,
         )  # fmt: skip
-        result = load.apply(self.hook, table, token=token, now=now())
+        result = load.apply(self.hook, table, token=token, now=now(), run=str(context["ti"].run_id))
         self._tell(context, table, result, token)
         return as_json(result)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from airflow_provider_lakehouse.bridge.values import limit_or_none
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.quality.checks import RowCheck
+from airflow_provider_lakehouse.core.quality.checks import check_from_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow_provider_lakehouse.core.flows import QueryResult
+    from airflow_provider_lakehouse.core.quality.checks import Check
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
     from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 
@@ -32,6 +34,7 @@ class QueryLoad:
         branch: Branch to stage on; None is the main branch.
         checks: Conditions on rows.
         quarantine: Table for refused rows.
+        reject_limit: How many rows may be set aside before nothing is loaded.
     """
 
     sql: str
@@ -41,8 +44,9 @@ class QueryLoad:
     policy: str | Mapping[str, Any] = "freeze"
     parameters: Mapping[str, Any] | None = None
     branch: str | None = None
-    checks: Sequence[Mapping[str, Any] | RowCheck] = field(default=())
+    checks: Sequence[Mapping[str, Any] | Check] = field(default=())
     quarantine: str = "quarantine.rows"
+    reject_limit: Mapping[str, Any] | None = None
 
     @classmethod
     def from_json(cls, arguments: Mapping[str, Any]) -> Self:
@@ -71,11 +75,14 @@ class QueryLoad:
         """Return the tables that the query reads, by the name it calls them."""
         return {name: hook.table(table) for name, table in names_of(self.reads).items()}
 
-    def apply(self, hook: LakehouseHook, table: Table, *, token: WriteToken, now: datetime) -> QueryResult:
+    def apply(
+        self, hook: LakehouseHook, table: Table, *, token: WriteToken, now: datetime, run: str = ""
+    ) -> QueryResult:
         """Run the query and load its rows, once for each token; see `load_query`."""
         from airflow_provider_lakehouse.core.flows import Target, load_query
         from airflow_provider_lakehouse.core.load.modes import mode_from_json
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
+        from airflow_provider_lakehouse.core.quality.gate import row_level
 
         target = Target(
             table,
@@ -83,6 +90,8 @@ class QueryLoad:
             SchemaPolicy.from_json(self.policy),
             quarantine=hook.table(self.quarantine),
             branch=self.branch or None,
+            limit=limit_or_none(self.reject_limit, name="reject_limit"),
+            run=run,
         )
         return load_query(
             self.sql,
@@ -92,7 +101,7 @@ class QueryLoad:
             now=now,
             tables={name: TableView(source) for name, source in self.sources(hook).items()},
             parameters=self.parameters,
-            checks=tuple(c if isinstance(c, RowCheck) else RowCheck.from_json(c) for c in self.checks),
+            checks=row_level(check_from_json(check) for check in self.checks),
         )
 
 

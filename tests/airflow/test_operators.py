@@ -99,6 +99,25 @@ class TestIngestFiles:
         assert (refused["reason"], refused["source_row"]) == ("amount: not a long", 3)
         assert refused["pipeline"] == "dag/task/bronze.orders"
 
+    @pytest.mark.parametrize("limit", [{"rows": "0"}, {"share": "{{ 0.1 }}"}])
+    def test_too_many_refused_rows_refuse_the_batch(
+        self, warehouse: str, landing: Path, context: Contexts, limit: Any
+    ) -> None:
+        operator = self.ingest(landing, reject_limit=limit)
+        operator.render_template_fields(run := context())
+        with pytest.raises(DataRejectedError, match="more than the limit"):
+            operator.execute(run)
+        assert not LakehouseHook().table("quarantine.rows").exists()
+        assert self.ingest(landing, reject_limit={"rows": 1}).execute(context())["rows_rejected"] == 1
+
+    @pytest.mark.parametrize("limit", [{}, {"row": 1}, {"share": 2}, {"share": "half"}, {"rows": 1.5}, 5])
+    def test_a_limit_that_is_none_is_refused(
+        self, warehouse: str, landing: Path, context: Contexts, limit: Any
+    ) -> None:
+        with pytest.raises(InvalidRequestError):
+            self.ingest(landing, reject_limit=limit).execute(context())
+        assert not LakehouseHook().table("ledger.files").exists()
+
     def test_a_file_that_comes_late_is_loaded_then(self, warehouse: str, landing: Path, context: Contexts) -> None:
         self.ingest(landing).execute(context())
         (landing / "late.csv").write_text("id,amount\n4,40\n")
@@ -217,6 +236,12 @@ class TestQuery:
         )
         assert query(table="silver.orders", branch="staged").execute(context())["load"]["commit"]["replayed"]
         assert len(rows(LakehouseHook().table("silver.orders"))) == 2
+
+    def test_more_rows_than_the_limit_allows_are_not_set_aside(self, context: Contexts, rows: Rows) -> None:
+        check = {"name": "amount is positive", "condition": "amount > 0", "severity": "quarantine"}
+        with pytest.raises(DataRejectedError, match="limit of the batch"):
+            query(table="silver.orders", checks=[check], reject_limit={"rows": 0}).execute(context())
+        assert not LakehouseHook().table("quarantine.rows").exists()
 
     def test_rows_that_break_a_check_go_to_quarantine(self, context: Contexts, rows: Rows) -> None:
         check = {"name": "amount is positive", "condition": "amount > 0", "severity": "quarantine"}

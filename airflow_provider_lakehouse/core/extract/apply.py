@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from airflow_provider_lakehouse.core.errors import ConflictError, DataRejectedError
-from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, Rejects
+from airflow_provider_lakehouse.core.sources.base import DEFAULT_MAX_REJECTS, SOURCE_FILE_COLUMN, Rejects
 from airflow_provider_lakehouse.core.state.base import FileOutcome
 
 if TYPE_CHECKING:
@@ -17,11 +17,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.extract.plan import FilesPlan
-    from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Json, RejectedRow, Source
+    from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Json, RejectedRow, Source, Tolerance
     from airflow_provider_lakehouse.core.state.base import ClaimedBatch, FileLedger, FileState
     from airflow_provider_lakehouse.core.tables.base import WriteToken
 
-DEFAULT_MAX_REJECTS: Final = 100_000
 CLAIM_ATTEMPTS: Final = 5
 
 
@@ -112,7 +111,13 @@ def plan_extract(source: Source, *, position: Mapping[str, Json] | None, now: da
     return source.plan(position=position, now=now)
 
 
-def extract(source: Source, *, plan: ExtractPlan, max_rejects: int = DEFAULT_MAX_REJECTS) -> Extraction:
+def extract(
+    source: Source,
+    *,
+    plan: ExtractPlan,
+    max_rejects: int = DEFAULT_MAX_REJECTS,
+    reject_limit: Tolerance | None = None,
+) -> Extraction:
     """Start reading a plan.
 
     The position in `plan.position` belongs into the commit that loads the rows: see `position_properties`.
@@ -121,7 +126,7 @@ def extract(source: Source, *, plan: ExtractPlan, max_rejects: int = DEFAULT_MAX
         InvalidRequestError: The plan is not of this source.
         UnavailableError: The source did not answer.
     """
-    rejects = Rejects(max_rows=max_rejects)
+    rejects = Rejects(max_rows=max_rejects, limit=reject_limit)
     return Extraction(plan, source.read(plan, rejects=rejects), rejects)
 
 
@@ -133,6 +138,7 @@ def apply_files(
     load: Load,
     now: datetime,
     max_rejects: int = DEFAULT_MAX_REJECTS,
+    reject_limit: Tolerance | None = None,
     taking: Callable[[int], None] | None = None,
 ) -> FilesResult:
     """Load the files of a plan, batch after batch: claim, load under the batch's token, write down what became of them.
@@ -144,6 +150,7 @@ def apply_files(
         load: Writes rows into the target; see `Load`.
         now: Written into the ledger as the instant at which batches were finished.
         max_rejects: More refused rows than this end the batch with an error.
+        reject_limit: So do more than this, when all of the batch has been read; None for any.
         taking: Told the number of each batch when it is claimed and not yet loaded; what it raises ends the run there.
 
     Returns:
@@ -161,7 +168,7 @@ def apply_files(
         Order: a batch is claimed only when all before it are finished.
         Concurrency: two runs at once load the same unfinished batch under the same token, so one of them commits it.
     """
-    run = _Run(source, ledger, load, now, max_rejects, taking)
+    run = _Run(source, ledger, load, now, max_rejects, reject_limit, taking)
     done = [run.finish(claimed) for claimed in plan.unfinished]
     for new in plan.new:
         done.extend(run.claim_and_finish(plan.pipeline, new))
@@ -175,6 +182,7 @@ class _Run:
     load: Load
     now: datetime
     max_rejects: int
+    reject_limit: Tolerance | None
     taking: Callable[[int], None] | None
 
     def claim_and_finish(self, pipeline: str, plan: ExtractPlan) -> Iterator[BatchResult]:
@@ -205,7 +213,7 @@ class _Run:
         """Load until what is left is still there as it was planned; every further round leaves out a file."""
         plan = claimed.plan
         while plan.slices:
-            rejects = Rejects(max_rows=self.max_rejects)
+            rejects = Rejects(max_rows=self.max_rejects, limit=self.reject_limit)
             refused = _SourceRejects(rejects)
             stream = _Counted(self.source.read(plan, rejects=refused))
             try:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.engines.dialect import listed, quoted, sql_type, text
-from airflow_provider_lakehouse.core.errors import DataRejectedError
+from airflow_provider_lakehouse.core.engines.row_json import row_to_json, types_to_json
+from airflow_provider_lakehouse.core.errors import DataRejectedError, UnsupportedError
 from airflow_provider_lakehouse.core.load.conversion import converted
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, RejectedRow
+from airflow_provider_lakehouse.core.types import type_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,7 +113,7 @@ def spool(
     read = workspace.rows(f"SELECT count(*) FROM {INCOMING}")[0][0]
     if not reason:
         return Spooled(read)
-    return _settle(plan, workspace, rejects, read)
+    return _settle(plan, workspace, rejects, read, types=types_to_json(_types(rows.schema)))
 
 
 def _readable(rows: pa.RecordBatchReader) -> pa.RecordBatchReader:
@@ -143,15 +145,26 @@ def _selected(plan: LoadPlan, incoming: pa.Schema, reason: str) -> list[str]:
     selected += [f"CAST({_raw(name)} AS {sql_type(kind)}) AS {quoted(name)}" for name, kind in plan.extras]
     if reason:
         emptied = [f"({_misfit(c)})::INTEGER" for c in plan.columns if _empties(c)]
-        whole = ", ".join(f"{quoted(name)} := {_raw(name)}" for name in incoming.names)
+        payload = row_to_json(_types(incoming), of=_RAW)
         selected += [
             f"{reason} AS {_REASON}",
-            f"CASE WHEN {_REASON} IS NOT NULL THEN CAST(to_json(struct_pack({whole})) AS VARCHAR) END AS {_PAYLOAD}",
+            f"CASE WHEN {_REASON} IS NOT NULL THEN {payload} END AS {_PAYLOAD}",
             f"{_address(SOURCE_FILE_COLUMN, 'VARCHAR', incoming)} AS {_FILE}",
             f"{_address(SOURCE_ROW_COLUMN, 'BIGINT', incoming)} AS {_LINE}",
             f"{' + '.join(emptied) or '0'} AS {_EMPTIED}",
         ]
     return selected
+
+
+def _types(incoming: pa.Schema) -> dict[str, str]:
+    """Return the types of the batch's columns by name; what no column can hold is kept as text."""
+    types: dict[str, str] = {}
+    for field in incoming:
+        try:
+            types[field.name] = type_of(field.type)
+        except UnsupportedError:
+            types[field.name] = "string"
+    return types
 
 
 def _raw(name: str) -> str:
@@ -202,7 +215,7 @@ def _reason(plan: LoadPlan) -> str:
     return f"CASE {whens} END" if whens else "CAST(NULL AS VARCHAR)"
 
 
-def _settle(plan: LoadPlan, workspace: Workspace, rejects: Rejects, read: int) -> Spooled:
+def _settle(plan: LoadPlan, workspace: Workspace, rejects: Rejects, read: int, *, types: str) -> Spooled:
     counted: dict[str, dict[str, int]] = {"freeze": {}, "discard_row": {}, "quarantine": {}}
     reasons = f"SELECT {_REASON}, count(*) FROM {INCOMING} WHERE {_REASON} IS NOT NULL GROUP BY 1 ORDER BY 1"
     for found, count in workspace.rows(reasons):
@@ -215,20 +228,20 @@ def _settle(plan: LoadPlan, workspace: Workspace, rejects: Rejects, read: int) -
             reasons=tuple(list(counted["freeze"])[:20]),
             rows=sum(counted["freeze"].values()),
         )
-    _keep_aside(workspace, rejects)
+    _keep_aside(workspace, rejects, types=types)
     emptied = workspace.rows(f"SELECT coalesce(sum({_EMPTIED}), 0) FROM {INCOMING} WHERE {_REASON} IS NULL")[0][0]
     workspace.execute(f"DELETE FROM {_SPOOLED} WHERE {_REASON} IS NOT NULL")
     return Spooled(read, sum(counted["discard_row"].values()), sum(counted["quarantine"].values()), int(emptied))
 
 
-def _keep_aside(workspace: Workspace, rejects: Rejects) -> None:
+def _keep_aside(workspace: Workspace, rejects: Rejects, *, types: str) -> None:
     refused = workspace.stream(
         f"SELECT {_REASON}, {_FILE}, {_LINE}, {_PAYLOAD} FROM {INCOMING} "
         f"WHERE starts_with({_REASON}, 'quarantine|') ORDER BY {ROW}"
     )
     for batch in refused:
         for reason, file, line, payload in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            rejects.add(RejectedRow(reason.partition("|")[2], file or "", line, payload))
+            rejects.add(RejectedRow(reason.partition("|")[2], file or "", line, payload, types))
 
 
 def columns_of(plan: LoadPlan, *, of: str) -> str:

@@ -97,6 +97,8 @@ def apply_load(
     rejects: Rejects | None = None,
     quarantine: Table | None = None,
     properties: Mapping[str, str | None] | None = None,
+    run: str = "",
+    contract: str = "",
     max_attempts: int = DEFAULT_ATTEMPTS,
 ) -> LoadResult:
     """Load a batch of rows into a table in one commit.
@@ -114,6 +116,8 @@ def apply_load(
         quarantine: Table for refused rows (see `quarantine_spec`), written before the target's commit, so that a killed
             attempt loses none. None leaves `rejects` to the caller.
         properties: Properties of the table to set in the same commit, such as the position of the source.
+        run: Which run loads, kept with refused rows; empty where unknown.
+        contract: Name and version of the contract that refuses rows, kept with them; empty where there is none.
         max_attempts: How often the change is planned when other writers come first.
 
     Returns:
@@ -122,8 +126,9 @@ def apply_load(
     Raises:
         InvalidRequestError: The mode names columns that are not there or cannot serve, or refused rows have no place
             to go.
-        DataRejectedError: The policy refuses the batch, keys repeat, or an extract lacks too much. Nothing was
-            written but, where rows were refused before, the quarantine.
+        DataRejectedError: The policy refuses the batch, more of it is refused than `rejects` allow, keys
+            repeat, or an extract lacks too much. Nothing was written but, where rows were refused before the last two
+            were found, the quarantine.
         UnsupportedError: The table cannot do what the mode needs. Nothing was written.
         ConflictError: Other writers came first `max_attempts` times, or changed the schema. Nothing was written.
         UnavailableError: The engine or the storage failed. Nothing was written.
@@ -145,7 +150,7 @@ def apply_load(
             "The schema policy keeps rows aside, and there is no place for them. Name a quarantine table."
         )
     plan = plan_load(mode, look_at(table, branch=branch).facts, rows.schema, policy)
-    load = _Load(table, plan, token, now, branch, refused, quarantine, dict(properties or {}))
+    load = _Load(table, plan, token, now, branch, refused, quarantine, dict(properties or {}), run, contract)
     if plan.streams:
         return load.stream(rows)
     with ExitStack() as stack:
@@ -165,6 +170,8 @@ class _Load:
     rejects: Rejects
     quarantine: Table | None
     properties: dict[str, str | None]
+    run: str = ""
+    contract: str = ""
     rows_read: int = field(default=0)
 
     def stream(self, rows: pa.RecordBatchReader) -> LoadResult:
@@ -177,7 +184,7 @@ class _Load:
             for batch in rows:
                 self.rows_read += batch.num_rows
                 yield aligned(batch, self.plan, schema)
-            self._keep_rejects()  # before the commit, which comes after the last row
+            self._keep_rejects(of=self.rows_read + len(self.rejects.rows))  # before the commit, after the last row
 
         reader = pa.RecordBatchReader.from_batches(schema, batches())
         commit = self.table.commit(
@@ -189,7 +196,7 @@ class _Load:
     def compare(self, rows: pa.RecordBatchReader, workspace: Workspace, *, max_attempts: int) -> LoadResult:
         """Let the batch wait in a workspace, and compare it with the table until a commit succeeds."""
         spooled = spool(rows, self.plan, workspace=workspace, computed=_computed(self.plan), rejects=self.rejects)
-        self._keep_rejects()
+        self._keep_rejects(of=spooled.rows_read + len(self.rejects.rows) - spooled.rows_quarantined)
         for attempt in range(1, max_attempts + 1):
             target = look_at(self.table, branch=self.branch)
             self._require_same_plan(rows.schema, target)
@@ -215,9 +222,18 @@ class _Load:
                 version=target.facts.version,
             )
 
-    def _keep_rejects(self) -> None:
+    def _keep_rejects(self, *, of: int) -> None:
+        self.rejects.require_limit(of=of)
         if self.quarantine is not None:
-            write_rejects(self.quarantine, self.rejects, token=self.token.derive(QUARANTINE), now=self.now)
+            write_rejects(
+                self.quarantine,
+                self.rejects,
+                token=self.token.derive(QUARANTINE),
+                now=self.now,
+                target=self.table.identity.name,
+                run=self.run,
+                contract=self.contract,
+            )
 
     def _change(self, rows: pa.RecordBatchReader | None, changes: ChangeSet, *, base: int | None) -> Change:
         return Change(

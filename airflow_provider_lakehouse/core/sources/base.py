@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol, Self, runtime_checkable
@@ -21,6 +22,9 @@ SOURCE_FILE_COLUMN: Final = "_source_file"
 """Where a row came from: URI of the file, or name of the source's relation."""
 SOURCE_ROW_COLUMN: Final = "_source_row"
 """Which row of it, counted from 1 (CSV and JSON lines: the line on which it starts); null where rows have no order."""
+
+DEFAULT_MAX_REJECTS: Final = 100_000
+_REASONS_TOLD: Final = 10
 
 
 @dataclass(frozen=True)
@@ -94,19 +98,41 @@ class ExtractPlan:
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that could not be read, or that breaks the schema.
+    """A row that could not be read, or that breaks the schema or a check.
 
     Args:
         reason: Short and stable, without values: `wrong number of fields`, `amount: not a decimal(10,2)`.
         source_file: Where it came from.
         source_row: Which row there, counted from 1; None where unknown.
         payload: The row as it was found: the text of the line, or JSON. Goes into the quarantine table and nowhere else.
+        payload_types: Where `payload` is a typed row that can be read back (see `engines.row_json`), its types; empty where
+            it is text as found.
+        checks: Names of the checks that refuse it; empty where none does.
+        severity: Of those checks.
     """
 
     reason: str
     source_file: str
     source_row: int | None
     payload: str
+    payload_types: str = ""
+    checks: tuple[str, ...] = ()
+    severity: str = "quarantine"
+
+
+class Tolerance(Protocol):
+    """How much may be refused; `core.quality.checks.Limit` is one."""
+
+    @property
+    def rows(self) -> int | None:
+        """At most so many rows; None for any number."""
+
+    @property
+    def share(self) -> float | None:
+        """At most this share, from 0 to 1; None for any."""
+
+    def is_exceeded(self, rows: int, *, of: int) -> bool:
+        """Tell whether so many rows are too many."""
 
 
 class Rejects:
@@ -114,10 +140,13 @@ class Rejects:
 
     Args:
         max_rows: More than this many end the read: the batch is broken, not some of its rows.
+            A limit that allows more rows raises it.
+        limit: More than this refuse the batch when all of it has been read; None for any.
     """
 
-    def __init__(self, *, max_rows: int = 100_000) -> None:
-        self.max_rows = max_rows
+    def __init__(self, *, max_rows: int = DEFAULT_MAX_REJECTS, limit: Tolerance | None = None) -> None:
+        self.max_rows = max(max_rows, (limit.rows if limit is not None else None) or 0)
+        self.limit = limit
         self.rows: list[RejectedRow] = []
 
     def add(self, row: RejectedRow) -> None:
@@ -134,6 +163,28 @@ class Rejects:
                 first_reason=self.rows[0].reason,
                 source_file=row.source_file,
             )
+
+    def require_limit(self, *, of: int) -> None:
+        """Refuse the batch when it has been read and too much of it is refused.
+
+        Args:
+            of: Rows of the batch, refused ones included.
+
+        Raises:
+            DataRejectedError: Names the most frequent reasons, with counts.
+        """
+        if self.limit is None or not self.limit.is_exceeded(len(self.rows), of=of):
+            return
+        reasons = Counter(row.reason for row in self.rows).most_common(_REASONS_TOLD)
+        raise DataRejectedError(
+            f"{len(self.rows)} of {of} rows of the batch are refused, which is more than the limit. "
+            "Correct them at the source, or raise the limit.",
+            rows=len(self.rows),
+            of=of,
+            limit_rows=self.limit.rows,
+            limit_share=self.limit.share,
+            reasons=tuple(f"{reason}: {count}" for reason, count in reasons),
+        )
 
 
 @runtime_checkable

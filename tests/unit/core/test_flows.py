@@ -14,7 +14,7 @@ from airflow_provider_lakehouse.core.extract.plan import plan_files
 from airflow_provider_lakehouse.core.flows import Target, derived_spec, ingest_files, load_query
 from airflow_provider_lakehouse.core.load.modes import Append, Dedup, Scd2
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
-from airflow_provider_lakehouse.core.quality.checks import RowCheck
+from airflow_provider_lakehouse.core.quality.checks import Limit, RowCheck
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.table import TableFileLedger
@@ -35,7 +35,7 @@ def catalog(tmp_path: Path) -> MemoryCatalog:
     return open_catalog(CatalogSettings("memory", f"memory://{tmp_path}"))
 
 
-def ingest(catalog: MemoryCatalog, folder: Path, mode: Any = None) -> IngestResult:
+def ingest(catalog: MemoryCatalog, folder: Path, mode: Any = None, limit: Limit | None = None) -> IngestResult:
     source = FileSource(FileSettings(f"{folder}/*.csv", schema=ORDERS))
     ledger = TableFileLedger(catalog.table("ledger.files"))
     plan = plan_files(source, ledger, pipeline="test", now=NOW)
@@ -44,14 +44,16 @@ def ingest(catalog: MemoryCatalog, folder: Path, mode: Any = None) -> IngestResu
         mode or Dedup(),
         SchemaPolicy.from_json("quarantine"),
         quarantine=catalog.table("quarantine.rows"),
+        limit=limit,
+        run="run 7",
     )
     return ingest_files(plan, source, ledger, target, engine=open_engine(), now=NOW)
 
 
-def query(catalog: MemoryCatalog, severity: Any, *, batch: str = "1") -> QueryResult:
+def query(catalog: MemoryCatalog, severity: Any, *, batch: str = "1", limit: Limit | None = None) -> QueryResult:
     rows = pa.table({"id": [1, 2, 3], "amount": [5, -1, None]})
     checks = (RowCheck("amount is positive", "amount > 0", severity),)
-    target = Target(catalog.table("silver.orders"), Append(), quarantine=catalog.table("quarantine.rows"))
+    target = Target(catalog.table("silver.orders"), Append(), quarantine=catalog.table("quarantine.rows"), limit=limit)
     return load_query(
         "SELECT * FROM source",
         target,
@@ -112,6 +114,29 @@ def test_a_check_that_allows_none_refuses_the_batch_and_shows_no_row(catalog: Me
 
     assert caught.value.facts["checks"] == ("amount is positive: 2",)
     assert ids(catalog, "silver.orders") == []
+
+
+def test_a_query_of_which_too_much_is_set_aside_writes_nothing(catalog: MemoryCatalog) -> None:
+    with pytest.raises(DataRejectedError, match="limit of the batch"):
+        query(catalog, "quarantine", limit=Limit(share=0.5))
+
+    assert (ids(catalog, "silver.orders"), catalog.table("quarantine.rows").exists()) == ([], False)
+    assert query(catalog, "quarantine", limit=Limit(rows=2)).load.rows_rejected == 2
+
+
+def test_files_of_which_too_much_is_refused_stay_claimed_until_more_is_allowed(
+    catalog: MemoryCatalog, tmp_path: Path
+) -> None:
+    (tmp_path / "a.csv").write_text("id,amount\n1,2.50\n2,cheap\n3,3.50\n")
+    with pytest.raises(DataRejectedError, match="1 of 3 rows"):
+        ingest(catalog, tmp_path, limit=Limit(share=0.3))
+    assert (ids(catalog, "bronze.orders"), catalog.table("quarantine.rows").exists()) == ([], False)
+
+    result = ingest(catalog, tmp_path, limit=Limit(rows=1))
+
+    assert (result.rows_inserted, result.rows_rejected) == (2, 1)
+    (refused,) = catalog.table("quarantine.rows").read().read_all().to_pylist()
+    assert (refused["target"], refused["run"]) == ("bronze.orders", "run 7")
 
 
 def test_a_query_with_a_known_token_does_not_run_again(catalog: MemoryCatalog) -> None:

@@ -67,7 +67,7 @@ def test_rows_that_break_a_quarantining_check_are_kept_aside_with_the_reason() -
     passed, rejects, gate = gated(RowCheck("amount is positive", "amount > 0", "quarantine"))
     assert [row["amount"] for row in passed] == [5, 7]
     assert {row.reason for row in rejects.rows} == {"amount is positive"}
-    assert [row.payload for row in rejects.rows] == ['{"id": 2, "amount": -1}'] * 2
+    assert [row.payload for row in rejects.rows] == ['{"id":2,"amount":-1}'] * 2
     assert (gate.rows, gate.outcomes()[0].violations) == (4, 2)
 
 
