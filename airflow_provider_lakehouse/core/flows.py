@@ -48,7 +48,8 @@ class Target:
         table: The table; created where it is not there.
         mode: How rows change it.
         policy: What happens to rows that do not fit.
-        spec: What the table should be; None derives it from the rows.
+        spec: What a table that is created should be, with the columns that loads and modes keep for themselves added where
+            it lacks them; None derives it from the rows.
         quarantine: Table for refused rows; None refuses the batch instead.
         branch: Branch to stage on; None is the main branch.
         limit: How many rows of a batch may be set aside before all of it is refused, and nothing of it written. None
@@ -228,7 +229,7 @@ def load_query(
     gate = RowGate(checks, rejects, source=target.table.identity.name, limit=target.limit)
     described = engine.describe(sql, tables=tables, parameters=parameters)
     if not target.table.exists():
-        target.table.create(target.spec or derived_spec(described, target.mode))
+        target.table.create(_spec_of(target, described))
     with engine.query(gate.wrap(sql, described), tables=tables, parameters=parameters) as rows:
         load = apply_load(
             target.table,
@@ -245,6 +246,16 @@ def load_query(
             contract=target.contract,
         )
     return QueryResult(load, gate.outcomes(), gate.rows)
+
+
+def _spec_of(target: Target, rows: Schema, *further: Column) -> TableSpec:
+    """Return what a table that is created for rows is: as it was told, with the columns that we and its mode keep."""
+    derived = derived_spec(rows.with_columns(*further), target.mode)
+    if target.spec is None:
+        return derived
+    ours = {*METADATA_COLUMNS, *(set(derived.schema.names) - set(rows.names))} - set(target.spec.schema.names)
+    kept = tuple(column for column in derived.schema.columns if column.name in ours)
+    return replace(target.spec, schema=target.spec.schema.with_columns(*kept))
 
 
 def derived_spec(rows: Schema, mode: Mode) -> TableSpec:
@@ -281,11 +292,12 @@ def _load_extract(
     rejects: Rejects,
     engine: Engine,
 ) -> LoadResult:
-    described = Schema.from_arrow(rows.schema).with_columns(
+    described = Schema.from_arrow(rows.schema)
+    further = (
         Column(INGESTED_AT_COLUMN, "timestamptz", comment="When the batch was planned"),
         Column(BATCH_COLUMN, "long" if token.is_ordered else "string", comment="The batch the row came in"),
     )
-    target.table.create(target.spec or derived_spec(described, target.mode))
+    target.table.create(_spec_of(target, described, *further))
     has = target.table.facts().schema.by_name
     constants = {INGESTED_AT_COLUMN: plan.planned_at, BATCH_COLUMN: token.batch}
     wanted = {name: value for name, value in constants.items() if name in has}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.sdk.exceptions import AirflowSkipException
 
+from airflow_provider_lakehouse.bridge.contracts import TableContract
 from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.specs import read_schema
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.flows import IngestResult, Target
+    from airflow_provider_lakehouse.core.schema import Schema
     from airflow_provider_lakehouse.core.sources.files.source import FileSettings
 
 
@@ -42,8 +44,10 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         files: Local path, `file://` or `s3://`, with wildcards; the same in every run, or one for each, such as
             `s3://landing/{{ ds }}/*.csv`.
         table: `namespace.table`; created where it is not there.
-        columns: Type by name; None infers them.
-        required: Columns that may not be null.
+        columns: Type by name; None takes those of the contract, or infers them.
+        required: Columns that may not be null, besides those of the contract.
+        contract: File of a contract that has the table (Open Data Contract Standard): the columns that files have, and what a
+            table that is created is. Rows that lack what it requires, or have other types, are refused.
         file_format: `auto` goes by the ending.
         mode: How rows change the table; a name, or a mapping with `mode` and its settings.
         policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.
@@ -60,8 +64,8 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "files", "table", "columns", "required", "file_format", "mode", "policy", "quarantine",
-        "reject_limit", "ledger", "pipeline",
+        "lakehouse_conn_id", "files", "table", "columns", "required", "contract", "file_format", "mode", "policy",
+        "quarantine", "reject_limit", "ledger", "pipeline",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "columns": "json", "mode": "json", "policy": "json", "reject_limit": "json",
@@ -74,6 +78,7 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         table: str,
         columns: Mapping[str, str] | None = None,
         required: Sequence[str] = (),
+        contract: str | None = None,
         file_format: Literal["auto", "csv", "jsonl", "parquet", "avro"] = "auto",
         mode: str | Mapping[str, Any] = "append",
         policy: str | Mapping[str, Any] = "quarantine",
@@ -91,6 +96,7 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         self.table = table
         self.columns = columns
         self.required = required
+        self.contract = contract
         self.file_format = file_format
         self.mode = mode
         self.policy = policy
@@ -111,15 +117,18 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         from airflow_provider_lakehouse.core.state.table import TableFileLedger
 
         table = self.open_target(self.table, self.quarantine, self.ledger)
+        agreed = TableContract.read(self.contract, table=self.table) if self.contract else None
         target = Target(
             table,
             mode_from_json(self.mode),
             SchemaPolicy.from_json(self.policy),
+            spec=agreed.spec if agreed else None,
+            contract=agreed.name if agreed else "",
             quarantine=self.hook.table(self.quarantine),
             limit=limit_or_none(self.reject_limit, name="reject_limit"),
             run=str(context["ti"].run_id),
         )
-        source = find("sources", "files")(self._source_settings())
+        source = find("sources", "files")(self._source_settings(agreed))
         ledger = TableFileLedger(self.hook.table(self.ledger))
         pipeline = self.pipeline or pipeline_of(context, table=self.table)
         batches = KeptBatches(context)
@@ -154,17 +163,27 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
                 f"{result.rows_rejected:,}", self.quarantine, result.pipeline, batches,
             )  # fmt: skip
 
-    def _source_settings(self) -> FileSettings:
+    def _source_settings(self, agreed: TableContract | None) -> FileSettings:
         from airflow_provider_lakehouse.core.sources.files.source import FileSettings
 
         settings = self.hook.settings
         return FileSettings(
             self.files,
             format=self.file_format,
-            schema=read_schema(self.columns, required=self.required) if self.columns else None,
+            schema=self._schema(agreed),
             settle=timedelta(seconds=self.settle_seconds),
             properties=settings.catalog.properties,
             memory_bytes=settings.engine.memory_limit_bytes,
             threads=settings.engine.threads,
             folder=settings.engine.spill_directory,
         )
+
+    def _schema(self, agreed: TableContract | None) -> Schema | None:
+        """Return the columns that files have; None where the files say it."""
+        if self.columns:
+            return read_schema(self.columns, required=self.required)
+        if agreed is None:
+            return None
+        columns = {column.name: column for column in agreed.file_columns}
+        required = [name for name, column in columns.items() if not column.nullable]
+        return read_schema({name: c.type for name, c in columns.items()}, required=(*required, *self.required))

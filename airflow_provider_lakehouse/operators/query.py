@@ -40,6 +40,8 @@ class LakehouseQueryOperator(LakehouseOperator):
         parameters: Values for `$name`.
         branch: Branch to stage on; None writes the main branch.
         checks: Conditions on rows, see `RowCheck` and `Expectation`; mappings or checks.
+        contract: File of a contract that has the table (Open Data Contract Standard): a table that is created is as it
+            says, and rows that break one of its checks of severity `quarantine` or `drop` are set aside.
         quarantine: Table for rows that break a check of severity `quarantine`.
         reject_limit: How many rows may be set aside before nothing is loaded: `rows`, `share` from 0 to 1, or both; None
             for any share, and 100,000 rows in quarantine.
@@ -50,8 +52,8 @@ class LakehouseQueryOperator(LakehouseOperator):
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "sql", "reads", "table", "mode", "policy", "parameters", "branch", "checks", "quarantine",
-        "reject_limit", "pipeline", "batch",
+        "lakehouse_conn_id", "sql", "reads", "table", "mode", "policy", "parameters", "branch", "checks", "contract",
+        "quarantine", "reject_limit", "pipeline", "batch",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "checks": "json"}
@@ -67,6 +69,7 @@ class LakehouseQueryOperator(LakehouseOperator):
         parameters: Mapping[str, Any] | None = None,
         branch: str | None = None,
         checks: Sequence[Mapping[str, Any] | Check] = (),
+        contract: str | None = None,
         quarantine: str = "quarantine.rows",
         reject_limit: Mapping[str, Any] | None = None,
         pipeline: str | None = None,
@@ -84,6 +87,7 @@ class LakehouseQueryOperator(LakehouseOperator):
         self.parameters = parameters
         self.branch = branch
         self.checks = checks
+        self.contract = contract
         self.quarantine = quarantine
         self.reject_limit = reject_limit
         self.pipeline = pipeline

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Self
 
+from airflow_provider_lakehouse.bridge.contracts import TableContract
 from airflow_provider_lakehouse.bridge.values import limit_or_none
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
@@ -33,6 +34,7 @@ class QueryLoad:
         parameters: Values for `$name`.
         branch: Branch to stage on; None is the main branch.
         checks: Conditions on rows.
+        contract: File of a contract that has the table; None for none.
         quarantine: Table for refused rows.
         reject_limit: How many rows may be set aside before nothing is loaded.
     """
@@ -45,6 +47,7 @@ class QueryLoad:
     parameters: Mapping[str, Any] | None = None
     branch: str | None = None
     checks: Sequence[Mapping[str, Any] | Check] = field(default=())
+    contract: str | None = None
     quarantine: str = "quarantine.rows"
     reject_limit: Mapping[str, Any] | None = None
 
@@ -84,10 +87,13 @@ class QueryLoad:
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
         from airflow_provider_lakehouse.core.quality.gate import row_level
 
+        agreed = TableContract.read(self.contract, table=self.table) if self.contract else None
         target = Target(
             table,
             mode_from_json(self.mode),
             SchemaPolicy.from_json(self.policy),
+            spec=agreed.spec if agreed else None,
+            contract=agreed.name if agreed else "",
             quarantine=hook.table(self.quarantine),
             branch=self.branch or None,
             limit=limit_or_none(self.reject_limit, name="reject_limit"),
@@ -101,7 +107,7 @@ class QueryLoad:
             now=now,
             tables={name: TableView(source) for name, source in self.sources(hook).items()},
             parameters=self.parameters,
-            checks=row_level(check_from_json(check) for check in self.checks),
+            checks=row_level((*(agreed.row_checks if agreed else ()), *map(check_from_json, self.checks))),
         )
 
 
