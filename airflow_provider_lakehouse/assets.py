@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Asset
 
+from airflow_provider_lakehouse.bridge.breakers import breaker_uri
 from airflow_provider_lakehouse.bridge.identity import SCHEMES, check_uri, table_uri
 from airflow_provider_lakehouse.bridge.lineage import dataset_name
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
@@ -50,6 +51,21 @@ def iceberg_asset(table: str, *, catalog: str = "default", **options: Any) -> As
 def delta_asset(table: str, *, catalog: str = "default", **options: Any) -> Asset:  # noqa: ANN401
     """Return the asset that stands for a Delta table; see `table_asset`."""
     return table_asset(table, format="delta", catalog=catalog, **options)
+
+
+def breaker_asset(scope: str, *, catalog: str = "default", **options: Any) -> Asset:  # noqa: ANN401
+    """Return the asset that stands for a circuit breaker: it has an event whenever the breaker opens, is probed or closes.
+
+    Args:
+        scope: Of the breaker. No Jinja.
+        catalog: Name of the catalog that holds the log of breakers, as the connection calls it.
+        **options: Of every asset, such as `group`, `extra` or `watchers`.
+
+    Example:
+        >>> breaker_asset("sales.*").uri
+        'x-lakehouse-breaker://default/sales.%2A'
+    """
+    return Asset(uri=breaker_uri(scope, catalog=catalog), **options)
 
 
 def sanitize_uri(uri: SplitResult) -> SplitResult:

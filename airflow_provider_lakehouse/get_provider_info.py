@@ -24,9 +24,11 @@ def get_provider_info() -> dict[str, Any]:
             "operators.check",
             "operators.publish",
             "operators.rollback",
+            "operators.reset_breaker",
         ),
-        "sensors": _modules("sensors.table"),
-        "triggers": _modules("triggers.table"),
+        "sensors": _modules("sensors.table", "sensors.breaker", "sensors.quality"),
+        "triggers": _modules("triggers.table", "triggers.breaker"),
+        "notifications": [f"{_PACKAGE}.notifications.quality.LakehouseQualityNotifier"],
         "task-decorators": [
             {"name": "lakehouse_sql", "class-name": f"{_PACKAGE}.decorators.sql.lakehouse_sql_task"},
             {"name": "lakehouse_check", "class-name": f"{_PACKAGE}.decorators.check.lakehouse_check_task"},
@@ -151,6 +153,13 @@ def _options() -> dict[str, Any]:
             "type": "string",
             "example": "s3://aws_default@lake/quality-pages",
             "default": "",
+        },
+        "breaker_log": {
+            "description": "Table that holds the circuit breakers, in the catalog of each connection.",
+            "version_added": "0.1.0",
+            "type": "string",
+            "example": "platform.breakers",
+            "default": "quality.breakers",
         },
         "preload": {
             "description": "Modules that the scheduler imports when it starts, separated by commas. Workers of the "

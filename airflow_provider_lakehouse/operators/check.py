@@ -6,24 +6,27 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenLineage
+from airflow_provider_lakehouse.bridge.quality import quality_facts
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.quality.checks import check_from_json, meaning_of
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared
+from airflow_provider_lakehouse.operators.base import declared
+from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from airflow.sdk import Context
 
+    from airflow_provider_lakehouse.bridge.lineage import SeenDataset
     from airflow_provider_lakehouse.core.quality.checks import Check
     from airflow_provider_lakehouse.core.quality.run import ChecksResult
     from airflow_provider_lakehouse.core.tables.base import Table
 
 
-class LakehouseCheckOperator(LakehouseOperator):
+class LakehouseCheckOperator(GuardedOperator):
     """Check a table, and fail when it breaks a check.
 
     A branch that fails is dropped, so that the batch can be staged anew; nothing else is touched. A branch that is gone
@@ -37,10 +40,14 @@ class LakehouseCheckOperator(LakehouseOperator):
         checks: Conditions on rows (`condition`) and queries over `checked` (`query`); mappings or checks.
         branch: Branch to check; None checks the main branch.
         drop_on_failure: Whether a branch that fails is dropped.
-        **options: Of every operator.
+        is_blocking: Whether a check that fails fails the task. Otherwise the verdict is only announced, and consumers
+            decide, see `LakehouseQualitySensor`: a task that fails has no asset event.
+        breaker: Scope of the circuit breaker that opens and closes by the outcomes, see `GuardedOperator`; None for none.
+            It never stops the check itself.
+        **options: Of every operator. Declare the table as outlet to have the verdict announced, see `quality_facts`.
     """
 
-    template_fields: Sequence[str] = ("lakehouse_conn_id", "table", "checks", "branch")
+    template_fields: Sequence[str] = ("lakehouse_conn_id", "table", "checks", "branch", "breaker")
     template_fields_renderers: ClassVar[dict[str, str]] = {"checks": "json"}
 
     def __init__(
@@ -50,6 +57,7 @@ class LakehouseCheckOperator(LakehouseOperator):
         checks: Sequence[Mapping[str, Any] | Check],
         branch: str | None = None,
         drop_on_failure: bool = True,
+        is_blocking: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**declared(options, reads=(table,)))
@@ -57,6 +65,8 @@ class LakehouseCheckOperator(LakehouseOperator):
         self.checks = checks
         self.branch = branch
         self.drop_on_failure = drop_on_failure
+        self.is_blocking = is_blocking
+        self.result: ChecksResult | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Run the checks, and return what they found."""
@@ -77,13 +87,15 @@ class LakehouseCheckOperator(LakehouseOperator):
         )
         self.lineage = SeenLineage({"checked": replace(seen, assertions=found)})
         self._log(result, checks)
+        self._feed(context, result, seen)
         if result.failed and staged and self.drop_on_failure:
             require(table, Publishing, purpose="to drop a branch that failed").drop_branch(staged)
             self.log.error(
                 "Branch %s was dropped, and readers of %s see what they saw before. Correct the source or the check, then "
                 "clear the task that staged the batch, with what follows it.", staged, self.table,
             )  # fmt: skip
-        result.require()
+        if self.is_blocking:
+            result.require()
         answer: dict[str, Any] = as_json(result)
         return answer
 
@@ -92,6 +104,13 @@ class LakehouseCheckOperator(LakehouseOperator):
             return self.branch or None
         self.log.warning("%s has no branch %s: the main branch is checked", self.table, self.branch)
         return None
+
+    def _feed(self, context: Context, result: ChecksResult, seen: SeenDataset) -> None:
+        """Tell breakers and consumers; before a branch is dropped, since a retry would no longer find it."""
+        self.result = result
+        self.tell_breaker(context, result)
+        if not self.branch:
+            self.announce(context, seen, {"quality": quality_facts(result)})
 
     def _log(self, result: ChecksResult, checks: Sequence[Check]) -> None:
         meaning = {one.name: meaning_of(one) for one in checks}

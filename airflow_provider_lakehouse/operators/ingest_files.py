@@ -16,7 +16,8 @@ from airflow_provider_lakehouse.bridge.state import KeptBatches
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of
 from airflow_provider_lakehouse.bridge.values import limit_or_none
 from airflow_provider_lakehouse.core.registry import find
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+from airflow_provider_lakehouse.operators.base import declared, now
+from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.sources.files.source import FileSettings
 
 
-class LakehouseIngestFilesOperator(LakehouseOperator):
+class LakehouseIngestFilesOperator(GuardedOperator):
     """Load new files into a table, each content exactly once.
 
     A ledger, itself a table, knows which contents were claimed; files that turn up late, or anew with other content,
@@ -60,12 +61,13 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         settle_seconds: Files modified more recently are left for a later run.
         max_batch_files: A commit takes no more files.
         skip_when_empty: Whether the task is skipped, and with it what follows, when there is no new file.
+        breaker: Scope of the circuit breaker that stops the task while it is open, see `GuardedOperator`; None for none.
         **options: Of every operator.
     """
 
     template_fields: Sequence[str] = (
         "lakehouse_conn_id", "files", "table", "columns", "required", "contract", "file_format", "mode", "policy",
-        "quarantine", "reject_limit", "ledger", "pipeline",
+        "quarantine", "reject_limit", "ledger", "pipeline", "breaker",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {
         "columns": "json", "mode": "json", "policy": "json", "reject_limit": "json",
@@ -116,6 +118,7 @@ class LakehouseIngestFilesOperator(LakehouseOperator):
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
         from airflow_provider_lakehouse.core.state.table import TableFileLedger
 
+        self.pass_breaker(context)
         table = self.open_target(self.table, self.quarantine, self.ledger)
         agreed = TableContract.read(self.contract, table=self.table) if self.contract else None
         target = Target(

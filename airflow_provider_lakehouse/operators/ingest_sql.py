@@ -15,7 +15,8 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.state import kept_plan
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of, range_batch, token_of
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+from airflow_provider_lakehouse.operators.base import declared, now
+from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
 
 
-class LakehouseIngestSqlOperator(LakehouseOperator):
+class LakehouseIngestSqlOperator(GuardedOperator):
     """Load rows of a database into a table: the whole relation, what is new by a cursor column, or one partition.
 
     The range is decided before it is read, and kept for every try and clear of the task. The position that an increment
@@ -60,12 +61,13 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
         pipeline: First half of the token, and owner of the position; None for the DAG, the task and the table.
         batch: Second half; None for the position an increment starts from, otherwise for the partition key of the run,
             or its id.
+        breaker: Scope of the circuit breaker that stops the task while it is open, see `GuardedOperator`; None for none.
         **options: Of every operator.
     """
 
     template_fields: Sequence[str] = (
         "lakehouse_conn_id", "sql_conn_id", "table", "relation", "query", "columns", "extract", "cursor", "partition",
-        "mode", "policy", "quarantine", "pipeline", "batch",
+        "mode", "policy", "quarantine", "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"query": "sql", "partition": "json", "mode": "json"}
@@ -120,6 +122,7 @@ class LakehouseIngestSqlOperator(LakehouseOperator):
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
         from airflow_provider_lakehouse.core.sources.base import ExtractPlan
 
+        self.pass_breaker(context)
         target = Target(
             self.open_target(self.table, self.quarantine),
             mode_from_json(self.mode),

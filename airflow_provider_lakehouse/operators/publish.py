@@ -13,7 +13,8 @@ from airflow_provider_lakehouse.core.errors import ConflictError, DataRejectedEr
 from airflow_provider_lakehouse.core.quality.checks import check_from_json
 from airflow_provider_lakehouse.core.quality.run import run_checks
 from airflow_provider_lakehouse.core.tables.base import At, Publishing, WriteToken
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+from airflow_provider_lakehouse.operators.base import declared, now
+from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 from airflow_provider_lakehouse.operators.query_load import QueryLoad
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ RESTAGES: Final = 3
 """How often a batch is staged anew before the conflict is left to a retry of the task."""
 
 
-class LakehousePublishOperator(LakehouseOperator):
+class LakehousePublishOperator(GuardedOperator):
     """Make the main branch of a table what was staged on a branch, and drop the branch. Readers see all of it at once.
 
     Where another run published to the table meanwhile, what was staged does not rest on what readers see. With
@@ -47,11 +48,12 @@ class LakehousePublishOperator(LakehouseOperator):
             moved since, it is as if the table had moved. None publishes what the branch holds.
         pipeline: First half of the token; None for the DAG, the task and the table.
         batch: Second half; None for the partition key of the run, or its id.
+        breaker: Scope of the circuit breaker that stops the task while it is open, see `GuardedOperator`; None for none.
         **options: Of every operator.
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "table", "branch", "restage", "checks", "audit", "pipeline", "batch",
+        "lakehouse_conn_id", "table", "branch", "restage", "checks", "audit", "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)  # of the query in `restage`
     template_fields_renderers: ClassVar[dict[str, str]] = {"restage": "json", "checks": "json"}
@@ -79,6 +81,7 @@ class LakehousePublishOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Publish, and return the commit."""
+        self.pass_breaker(context)
         table = self.open_target(self.table)
         named = token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table)
         # Publishing is another write than staging, also where a DAG names both the same.

@@ -12,7 +12,8 @@ from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import HEAD, At
-from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared, now
+from airflow_provider_lakehouse.operators.base import declared, now
+from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 from airflow_provider_lakehouse.operators.query_load import ARGUMENTS, QueryLoad, names_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
 
 
-class LakehouseQueryOperator(LakehouseOperator):
+class LakehouseQueryOperator(GuardedOperator):
     """Run a query over tables and load its rows into another, in one commit, staged on a branch where one is named.
 
     On retry: the token of the run decides. What was committed is not written again and the query does not run.
@@ -48,12 +49,13 @@ class LakehouseQueryOperator(LakehouseOperator):
         pipeline: First half of the token; None for the DAG, the task, the table and the map index.
         batch: Second half; None for the partition key of the run, or its id.
         max_rows: More rows are refused where no table is named.
+        breaker: Scope of the circuit breaker that stops the task while it is open, see `GuardedOperator`; None for none.
         **options: Of every operator.
     """
 
     template_fields: Sequence[str] = (
         "lakehouse_conn_id", "sql", "reads", "table", "mode", "policy", "parameters", "branch", "checks", "contract",
-        "quarantine", "reject_limit", "pipeline", "batch",
+        "quarantine", "reject_limit", "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "checks": "json"}
@@ -96,6 +98,7 @@ class LakehouseQueryOperator(LakehouseOperator):
 
     def execute(self, context: Context) -> Any:  # noqa: ANN401
         """Run the query; return what was written, or the rows."""
+        self.pass_breaker(context)
         load = QueryLoad(**{name: getattr(self, name) for name in ARGUMENTS})
         sources = load.sources(self.hook)
         self.lineage = SeenLineage({name: self.see(table) for name, table in sources.items()}, sql=self.sql)

@@ -96,15 +96,24 @@ class LakehouseTableTrigger(BaseEventTrigger):
                 wait.failed(error)
                 entries = ()
             for entry in entries:
-                if entry.changes_rows:
-                    yield _event(version_event(entry, table=self.table))
-                cursor = Cursor.at(entry)
+                if (told := self._told(entry)) is not None:
+                    yield _event(told)
+                cursor = self._after(entry)
             if not entries:
                 await wait.over()
 
-    async def _look(self, cursor: Cursor) -> tuple[VersionFacts, ...]:
+    async def _look(self, cursor: Cursor) -> tuple[Any, ...]:
+        """Return what came after the cursor, oldest first."""
         table = await _open(self.lakehouse_conn_id, self.table)
         return await asyncio.to_thread(versions_since, table, cursor)
+
+    def _told(self, entry: VersionFacts) -> dict[str, Any] | None:
+        """Return what the event of an entry tells; None where it is not worth one."""
+        return version_event(entry, table=self.table) if entry.changes_rows else None
+
+    def _after(self, entry: VersionFacts) -> Cursor:
+        """Return the cursor of one who has seen an entry."""
+        return Cursor.at(entry)
 
     async def _first_cursor(self) -> Cursor:
         kept = [Cursor.from_json(found) for one in self._stores() if (found := await one.aget(CURSOR_KEY))]
@@ -199,7 +208,7 @@ class LakehouseTableConditionTrigger(BaseTrigger):
 class _Wait:
     """How long to wait until the next look: longer after each failure."""
 
-    def __init__(self, trigger: LakehouseTableTrigger | LakehouseTableConditionTrigger) -> None:
+    def __init__(self, trigger: Any) -> None:  # noqa: ANN401 - any of ours
         self._trigger = trigger
         self._failures = 0
 

@@ -1,0 +1,1 @@
+"""Notifiers: tell people what failed, through Airflow's own providers."""
