@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
+from airflow_provider_lakehouse.bridge.lineage import Promise
+
 if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.contracts.contract import Contract
     from airflow_provider_lakehouse.core.quality.checks import Check
@@ -48,9 +50,11 @@ class TableContract:
         return f"{self.contract.id}@{self.contract.version}"
 
     @property
-    def owner(self) -> str:
-        """Who answers for it; empty where nobody does."""
-        return self.contract.team.owner
+    def promise(self) -> Promise:
+        """What lineage tells of it."""
+        table = self.contract.table(self.table)
+        delicate = tuple((c.stored_name, c.classification) for c in table.stored_columns if c.classification)
+        return Promise(self.name, self.contract.team.owner, table.description or self.contract.purpose, delicate)
 
     @property
     def spec(self) -> TableSpec:

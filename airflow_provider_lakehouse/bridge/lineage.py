@@ -56,6 +56,23 @@ class Metrics:
 
 
 @dataclass(frozen=True)
+class Promise:
+    """What a contract says of a dataset.
+
+    Args:
+        contract: Id and version.
+        owner: Who answers for it; empty where nobody does.
+        description: What it is for; empty where nobody says.
+        classifications: Column, and how delicate its values are.
+    """
+
+    contract: str
+    owner: str = ""
+    description: str = ""
+    classifications: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class SeenDataset:
     """A dataset that a task read or wrote.
 
@@ -69,6 +86,7 @@ class SeenDataset:
         files: Files written; likewise.
         assertions: Checks of it.
         metrics: What was measured of it; None where nothing was.
+        promise: What its contract says; None where it has none.
     """
 
     uri: str
@@ -80,6 +98,7 @@ class SeenDataset:
     files: int | None = None
     assertions: tuple[Assertion, ...] = ()
     metrics: Metrics | None = None
+    promise: Promise | None = None
 
 
 @dataclass(frozen=True)
@@ -179,6 +198,26 @@ def _facets(one: SeenDataset) -> dict[str, Any]:
         facets["symlinks"] = symlinks_dataset.SymlinksDatasetFacet(identifiers=[identifier])
     if one.version is not None:
         facets["version"] = dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=str(one.version))
+    return facets | _promised(one)
+
+
+def _promised(one: SeenDataset) -> dict[str, Any]:
+    from openlineage.client.facet_v2 import documentation_dataset, ownership_dataset, tags_dataset
+
+    if one.promise is None:
+        return {}
+    told = one.promise
+    tags = [tags_dataset.TagsDatasetFacetFields("contract", told.contract, "CONTRACT")]
+    tags += [
+        tags_dataset.TagsDatasetFacetFields("classification", how, "CONTRACT", column)
+        for column, how in told.classifications
+    ]
+    facets: dict[str, Any] = {"tags": tags_dataset.TagsDatasetFacet(tags=tags)}
+    if told.owner:
+        owner = ownership_dataset.Owner(told.owner, "owner")
+        facets["ownership"] = ownership_dataset.OwnershipDatasetFacet(owners=[owner])
+    if told.description:
+        facets["documentation"] = documentation_dataset.DocumentationDatasetFacet(description=told.description)
     return facets
 
 

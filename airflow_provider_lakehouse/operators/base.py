@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from airflow.providers.openlineage.extractors import OperatorLineage
-    from airflow.sdk import Context
+    from airflow.sdk import BaseOperatorLink, Context
 
     from airflow_provider_lakehouse.bridge.lineage import SeenDataset
     from airflow_provider_lakehouse.core.tables.base import At, CommitResult, Table
@@ -41,7 +41,7 @@ class LakehouseOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("lakehouse_conn_id",)
-    operator_extra_links = (LakehouseTableLink(),)
+    operator_extra_links: tuple[BaseOperatorLink, ...] = (LakehouseTableLink(),)
     ui_color = "#e3f0f5"
 
     def __init__(self, *, lakehouse_conn_id: str = DEFAULT_CONNECTION, **options: Any) -> None:  # noqa: ANN401

@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow_provider_lakehouse.bridge.lineage import Assertion, SeenLineage
-from airflow_provider_lakehouse.bridge.quality import quality_facts
+from airflow_provider_lakehouse.bridge.lineage import SeenLineage
+from airflow_provider_lakehouse.bridge.quality import QUALITY_KEY, assertions_of, metrics_of, quality_facts
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.core.abilities import require
-from airflow_provider_lakehouse.core.engines.base import TableView
-from airflow_provider_lakehouse.core.quality.checks import check_from_json, meaning_of
+from airflow_provider_lakehouse.core.quality.checks import meaning_of
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
-from airflow_provider_lakehouse.operators.base import declared
+from airflow_provider_lakehouse.operators.base import declared, now
 from airflow_provider_lakehouse.operators.guarded import GuardedOperator
+from airflow_provider_lakehouse.operators.quality_link import LakehouseQualityLink
+from airflow_provider_lakehouse.operators.query_load import names_of
+from airflow_provider_lakehouse.operators.table_audit import TableAudit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,8 +39,16 @@ class LakehouseCheckOperator(GuardedOperator):
 
     Args:
         table: `namespace.table`.
-        checks: Conditions on rows (`condition`) and queries over `checked` (`query`); mappings or checks.
+        checks: Conditions on rows (`condition`), queries over `checked` (`query`), and expectations (`type`); mappings or
+            checks.
+        contract: File of a contract that has the table (Open Data Contract Standard); its checks come first.
+        reads: Further tables that checks name, or a mapping from the name in the check to the table.
         branch: Branch to check; None checks the main branch.
+        runner: Who judges: `lakehouse` in as few scans as possible, or `great_expectations` over pandas, which holds the
+            columns in memory and needs seconds to start.
+        severities: Only checks of these are asked; None for all. A load that sets rows aside has asked those of severity
+            `quarantine` and `drop` already.
+        results: Table that keeps what was found, for the history of each check; None keeps nothing.
         drop_on_failure: Whether a branch that fails is dropped.
         is_blocking: Whether a check that fails fails the task. Otherwise the verdict is only announced, and consumers
             decide, see `LakehouseQualitySensor`: a task that fails has no asset event.
@@ -47,46 +57,61 @@ class LakehouseCheckOperator(GuardedOperator):
         **options: Of every operator. Declare the table as outlet to have the verdict announced, see `quality_facts`.
     """
 
-    template_fields: Sequence[str] = ("lakehouse_conn_id", "table", "checks", "branch", "breaker")
+    template_fields: Sequence[str] = (
+        "lakehouse_conn_id", "table", "checks", "contract", "reads", "branch", "runner", "severities", "results",
+        "breaker",
+    )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"checks": "json"}
+    operator_extra_links = (*GuardedOperator.operator_extra_links, LakehouseQualityLink())
 
     def __init__(
         self,
         *,
         table: str,
-        checks: Sequence[Mapping[str, Any] | Check],
+        checks: Sequence[Mapping[str, Any] | Check] = (),
+        contract: str | None = None,
+        reads: Sequence[str] | Mapping[str, str] = (),
         branch: str | None = None,
+        runner: str = "lakehouse",
+        severities: Sequence[str] | None = None,
+        results: str | None = "quality.results",
         drop_on_failure: bool = True,
         is_blocking: bool = True,
         **options: Any,  # noqa: ANN401
     ) -> None:
-        super().__init__(**declared(options, reads=(table,)))
+        super().__init__(**declared(options, reads=(table, *names_of(reads).values())))
         self.table = table
         self.checks = checks
+        self.contract = contract
+        self.reads = reads
         self.branch = branch
+        self.runner = runner
+        self.severities = severities
+        self.results = results
         self.drop_on_failure = drop_on_failure
         self.is_blocking = is_blocking
+        self.quality_page = ""
         self.result: ChecksResult | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        """Run the checks, and return what they found."""
-        from airflow_provider_lakehouse.core.quality.run import run_checks
-
+        """Run the checks, keep and tell what they found, and return it."""
         table = self.hook.table(self.table)
         staged = self._staged(table)
-        at = At(branch=staged) if staged else HEAD
-        checks = [check_from_json(check) for check in self.checks]
-        seen = self.see(table, at=at)
-        self.log.info("%d checks of %s%s", len(checks), self.table, f", branch {staged}" if staged else "")
-        result = run_checks(
-            TableView(table, at), checks, engine=self.hook.engine, table=self.table, version=seen.version or 0
+        partition = str(context.get("partition_key") or "")
+        audit = TableAudit(self.table, self.checks, self.contract, self.reads, self.runner, partition, self.severities)
+        seen = self.see(table, at=At(branch=staged) if staged else HEAD)
+        self.log.info("%d checks of %s%s", len(audit.all_checks), self.table, f", branch {staged}" if staged else "")
+        result = audit.apply(self.hook, table, branch=staged, now=now())
+        self.result = result
+        checked = replace(
+            seen,
+            assertions=assertions_of(result.outcomes),
+            metrics=metrics_of(result),
+            promise=audit.agreed.promise if audit.agreed else None,
         )
-        found = tuple(
-            Assertion(one.name, one.severity, one.violations, _column(checks, one.name), one.passed, one.type)
-            for one in result.outcomes
-        )
-        self.lineage = SeenLineage({"checked": replace(seen, assertions=found)})
-        self._log(result, checks)
+        self.lineage = SeenLineage({"checked": checked})
+        self._log(result, audit.all_checks)
+        # KEEP self._keep(context, result, audit.all_checks)
         self._feed(context, result, seen)
         if result.failed and staged and self.drop_on_failure:
             require(table, Publishing, purpose="to drop a branch that failed").drop_branch(staged)
@@ -96,8 +121,7 @@ class LakehouseCheckOperator(GuardedOperator):
             )  # fmt: skip
         if self.is_blocking:
             result.require()
-        answer: dict[str, Any] = as_json(result)
-        return answer
+        return {**as_json(result), QUALITY_KEY: quality_facts(result)}
 
     def _staged(self, table: Table) -> str | None:
         if not self.branch or self.branch in table.facts().branches:
@@ -107,10 +131,9 @@ class LakehouseCheckOperator(GuardedOperator):
 
     def _feed(self, context: Context, result: ChecksResult, seen: SeenDataset) -> None:
         """Tell breakers and consumers; before a branch is dropped, since a retry would no longer find it."""
-        self.result = result
         self.tell_breaker(context, result)
         if not self.branch:
-            self.announce(context, seen, {"quality": quality_facts(result)})
+            self.announce(context, seen, {QUALITY_KEY: quality_facts(result)})
 
     def _log(self, result: ChecksResult, checks: Sequence[Check]) -> None:
         meaning = {one.name: meaning_of(one) for one in checks}
@@ -125,8 +148,3 @@ class LakehouseCheckOperator(GuardedOperator):
                     one.name,
                     meaning.get(one.name, ""),
                 )
-
-
-def _column(checks: Sequence[Check], name: str) -> str:
-    columns = next((c.columns for c in checks if c.name == name), ())
-    return str(columns[0]) if len(columns) == 1 else ""

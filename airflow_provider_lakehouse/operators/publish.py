@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow_provider_lakehouse.bridge.lineage import SeenLineage
+from airflow_provider_lakehouse.bridge.quality import QUALITY_KEY
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.abilities import require
-from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import ConflictError, DataRejectedError, InvalidRequestError
-from airflow_provider_lakehouse.core.quality.checks import check_from_json
-from airflow_provider_lakehouse.core.quality.run import run_checks
-from airflow_provider_lakehouse.core.tables.base import At, Publishing, WriteToken
+from airflow_provider_lakehouse.core.tables.base import Publishing, WriteToken
 from airflow_provider_lakehouse.operators.base import declared, now
 from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 from airflow_provider_lakehouse.operators.query_load import QueryLoad
+from airflow_provider_lakehouse.operators.table_audit import TableAudit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,6 +43,8 @@ class LakehousePublishOperator(GuardedOperator):
         branch: The branch that was staged and checked.
         restage: How the batch was staged: the arguments of `LakehouseQueryOperator` by name.
         checks: What the staged table was checked for, see `LakehouseCheckOperator`; asked again after staging anew.
+        contract: File of a contract whose checks were asked; likewise.
+        reads: Further tables that checks name; likewise.
         audit: Id of the task that checked the branch: exactly the version it passed is published, and where the branch
             moved since, it is as if the table had moved. None publishes what the branch holds.
         pipeline: First half of the token; None for the DAG, the task and the table.
@@ -53,7 +54,7 @@ class LakehousePublishOperator(GuardedOperator):
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "table", "branch", "restage", "checks", "audit", "pipeline", "batch", "breaker",
+        "lakehouse_conn_id", "table", "branch", "restage", "checks", "contract", "reads", "audit", "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)  # of the query in `restage`
     template_fields_renderers: ClassVar[dict[str, str]] = {"restage": "json", "checks": "json"}
@@ -65,6 +66,8 @@ class LakehousePublishOperator(GuardedOperator):
         branch: str,
         restage: Mapping[str, Any] | None = None,
         checks: Sequence[Mapping[str, Any] | Check] = (),
+        contract: str | None = None,
+        reads: Sequence[str] | Mapping[str, str] = (),
         audit: str | None = None,
         pipeline: str | None = None,
         batch: str | None = None,
@@ -75,6 +78,8 @@ class LakehousePublishOperator(GuardedOperator):
         self.branch = branch
         self.restage = restage
         self.checks = checks
+        self.contract = contract
+        self.reads = reads
         self.audit = audit
         self.pipeline = pipeline
         self.batch = batch
@@ -87,8 +92,9 @@ class LakehousePublishOperator(GuardedOperator):
         # Publishing is another write than staging, also where a DAG names both the same.
         token = WriteToken(f"{named.pipeline}/publish", named.batch)
         publishing = require(table, Publishing, purpose="to publish a staged batch")
+        audited = self._audited(context)
         try:
-            commit = publishing.publish(self.branch, token=token, audited=self._audited_version(context))
+            commit = publishing.publish(self.branch, token=token, audited=audited.get("version"))
         except ConflictError as conflict:
             if not self.restage:
                 publishing.drop_branch(self.branch)
@@ -102,22 +108,30 @@ class LakehousePublishOperator(GuardedOperator):
         self._tidy(table, publishing)
         seen = self.see(table, commit=commit)
         self.lineage = SeenLineage(outputs=(seen,))
-        self.announce(context, seen, {"published": self.branch, "rows_added": commit.rows_added})
+        verdict = {QUALITY_KEY: {**audited[QUALITY_KEY], "version": commit.version}} if audited else {}
+        self.announce(context, seen, {"published": self.branch, "rows_added": commit.rows_added, **verdict})
         result: dict[str, Any] = as_json(commit)
         return result
 
-    def _audited_version(self, context: Context) -> int | None:
-        """Return the version that the task of the audit passed; a mapped one is asked for its own table."""
+    def _audited(self, context: Context) -> Mapping[str, Any]:
+        """Return what the task of the audit found; a mapped one is asked for its own table. Empty where none is named."""
         if not self.audit:
-            return None
-        audited = context["ti"].xcom_pull(task_ids=self.audit, map_indexes=context["ti"].map_index)
-        if not isinstance(audited, dict) or audited.get("table") != self.table:
+            return {}
+        found = context["ti"].xcom_pull(task_ids=self.audit, map_indexes=context["ti"].map_index)
+        if not isinstance(found, dict) or found.get("table") != self.table:
             raise InvalidRequestError(
                 f"Task {self.audit!r} did not check {self.table!r} in this run. Name the task that checks the branch.",
                 table=self.table,
                 audit=self.audit,
             )
-        return int(audited["version"])
+        if found[QUALITY_KEY]["verdict"] != "passed":
+            raise DataRejectedError(
+                f"What is staged of {self.table!r} did not pass its checks. Correct the source, and stage it again.",
+                table=self.table,
+                audit=self.audit,
+                **found[QUALITY_KEY],
+            )
+        return found
 
     def _publish_anew(
         self, table: Table, publishing: Publishing, load: QueryLoad, token: WriteToken, conflict: ConflictError
@@ -140,14 +154,8 @@ class LakehousePublishOperator(GuardedOperator):
         raise conflict
 
     def _check(self, table: Table, branch: str) -> None:
-        at = At(branch=branch)
-        run_checks(
-            TableView(table, at),
-            [check_from_json(check) for check in self.checks],
-            engine=self.hook.engine,
-            table=self.table,
-            version=table.facts(at=at).version,
-        ).require()
+        audit = TableAudit(self.table, self.checks, self.contract, self.reads)
+        audit.apply(self.hook, table, branch=branch, now=now()).require()
 
     def _tidy(self, table: Table, publishing: Publishing) -> None:
         """Drop what the batch was staged on and not published from: by us, or by an attempt that died."""

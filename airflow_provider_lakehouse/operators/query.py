@@ -43,6 +43,7 @@ class LakehouseQueryOperator(GuardedOperator):
         checks: Conditions on rows, see `RowCheck` and `Expectation`; mappings or checks.
         contract: File of a contract that has the table (Open Data Contract Standard): a table that is created is as it
             says, and rows that break one of its checks of severity `quarantine` or `drop` are set aside.
+        results: Table that keeps how many rows broke which check; None keeps nothing.
         quarantine: Table for rows that break a check of severity `quarantine`.
         reject_limit: How many rows may be set aside before nothing is loaded: `rows`, `share` from 0 to 1, or both; None
             for any share, and 100,000 rows in quarantine.
@@ -55,7 +56,7 @@ class LakehouseQueryOperator(GuardedOperator):
 
     template_fields: Sequence[str] = (
         "lakehouse_conn_id", "sql", "reads", "table", "mode", "policy", "parameters", "branch", "checks", "contract",
-        "quarantine", "reject_limit", "pipeline", "batch", "breaker",
+        "results", "quarantine", "reject_limit", "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
     template_fields_renderers: ClassVar[dict[str, str]] = {"sql": "sql", "parameters": "json", "checks": "json"}
@@ -72,6 +73,7 @@ class LakehouseQueryOperator(GuardedOperator):
         branch: str | None = None,
         checks: Sequence[Mapping[str, Any] | Check] = (),
         contract: str | None = None,
+        results: str | None = "quality.results",
         quarantine: str = "quarantine.rows",
         reject_limit: Mapping[str, Any] | None = None,
         pipeline: str | None = None,
@@ -90,6 +92,7 @@ class LakehouseQueryOperator(GuardedOperator):
         self.branch = branch
         self.checks = checks
         self.contract = contract
+        self.results = results
         self.quarantine = quarantine
         self.reject_limit = reject_limit
         self.pipeline = pipeline

@@ -36,6 +36,7 @@ class TableAudit:
         reads: Further tables that checks name.
         runner: Who judges: `lakehouse` or `great_expectations`.
         partition: Key of the partition that is checked, for the result.
+        severities: Only checks of these are asked; None for all.
     """
 
     table: str
@@ -44,6 +45,7 @@ class TableAudit:
     reads: Sequence[str] | Mapping[str, str] = ()
     runner: str = "lakehouse"
     partition: str = ""
+    severities: Sequence[str] | None = None
 
     @cached_property
     def agreed(self) -> TableContract | None:
@@ -54,7 +56,8 @@ class TableAudit:
     def all_checks(self) -> tuple[Check, ...]:
         """The checks of the contract, then the others."""
         given = tuple(check_from_json(check) for check in self.checks)
-        return (*(self.agreed.checks if self.agreed else ()), *given)
+        asked = (*(self.agreed.checks if self.agreed else ()), *given)
+        return tuple(check for check in asked if self.severities is None or check.severity in self.severities)
 
     def apply(self, hook: LakehouseHook, table: Table, *, branch: str | None, now: datetime) -> ChecksResult:
         """Check the table, or a branch of it.

@@ -37,6 +37,7 @@ class LandedTable:
         files: Where they land, with wildcards; may be a template.
         columns: Type by name; None infers them.
         required: Columns that may not be null.
+        contract: File of a contract that has the table; it says what columns files have, and which of them may not be null.
         mode: How rows are added.
     """
 
@@ -44,6 +45,7 @@ class LandedTable:
     files: str
     columns: Mapping[str, str] | None = None
     required: tuple[str, ...] = ()
+    contract: str | None = None
     mode: str | Mapping[str, Any] = "dedup"
 
 
@@ -60,6 +62,8 @@ class DerivedTable:
         mode: How rows change the table.
         row_checks: Conditions on rows, before they are staged.
         checks: Checks of the staged table, before it is published.
+        contract: File of a contract that has the table: its checks of severity `quarantine` and `drop` set rows aside before
+            they are staged, the others are asked of the staged table, and a table that is created is as it says.
     """
 
     table: str
@@ -69,6 +73,7 @@ class DerivedTable:
     mode: str | Mapping[str, Any] = "append"
     row_checks: tuple[RowCheck, ...] = ()
     checks: tuple[Check, ...] = field(default=())
+    contract: str | None = None
 
 
 def medallion(
@@ -79,6 +84,8 @@ def medallion(
     lakehouse_conn_id: str = DEFAULT_CONNECTION,
     quarantine: str = "quarantine.rows",
     ledger: str = "ledger.files",
+    results: str | None = "quality.results",
+    breaker: Mapping[str, Any] | None = None,
     **options: Any,  # noqa: ANN401
 ) -> TaskGroup:
     """Build the tasks of a medallion: every layer is mapped over its tables, and published only when all of it passed.
@@ -94,6 +101,9 @@ def medallion(
         lakehouse_conn_id: A connection of type `lakehouse`.
         quarantine: Table for refused rows.
         ledger: Table that knows which files were claimed.
+        results: Table that keeps what checks found; None keeps nothing.
+        breaker: Rules of a circuit breaker for each table, see `BreakerRules.from_json`: while it is open, nothing is loaded
+            into the table. None for no breakers.
         **options: Of every operator, such as `retries`.
 
     Returns:
@@ -113,11 +123,12 @@ def medallion(
     with TaskGroup(group_id=group_id) as group:
         ingest = LakehouseIngestFilesOperator.partial(
             task_id="bronze", quarantine=quarantine, ledger=ledger, **shared
-        ).expand_kwargs([_landed(one) for one in bronze])
+        ).expand_kwargs([_landed(one) | _guarded(one.table, breaker) for one in bronze])
         places = {one.table: place for place, one in enumerate(bronze)}
         previous: Any = ingest
         for name, tables in layers.items():
-            previous = _layer(name, tables, places, ingest.task_id, quarantine, shared, after=previous)
+            how = _Layering(places, ingest.task_id, quarantine, results, breaker, shared)
+            previous = _layer(name, tables, how, after=previous)
     return group
 
 
@@ -127,51 +138,57 @@ def _landed(one: LandedTable) -> dict[str, Any]:
         "files": one.files,
         "columns": dict(one.columns) if one.columns else None,
         "required": list(one.required),
+        "contract": one.contract,
         "mode": one.mode if isinstance(one.mode, str) else dict(one.mode),
     }
 
 
-def _layer(
-    name: str,
-    tables: Sequence[DerivedTable],
-    places: Mapping[str, int],
-    ingest_id: str,
-    quarantine: str,
-    shared: Mapping[str, Any],
-    *,
-    after: Any,  # noqa: ANN401
-) -> Any:  # noqa: ANN401
+@dataclass(frozen=True)
+class _Layering:
+    """What the layers of a medallion share."""
+
+    places: Mapping[str, int]
+    ingest_id: str
+    quarantine: str
+    results: str | None
+    breaker: Mapping[str, Any] | None
+    shared: Mapping[str, Any]
+
+
+def _layer(name: str, tables: Sequence[DerivedTable], how: _Layering, *, after: Any) -> Any:  # noqa: ANN401
     with TaskGroup(group_id=name):
-        staging = [
-            _derived(one, ingest_id, places[one.follows]) | {"quarantine": quarantine, "policy": "evolve"}
-            for one in tables
-        ]
+        staging = [_derived(one, how) for one in tables]
+        audits = [{"table": one.table, "checks": as_json(one.checks), "contract": one.contract} for one in tables]
+        guards = [_guarded(one.table, how.breaker) for one in tables]
         stage = LakehouseQueryOperator.partial(
-            task_id="stage", branch=STAGED_BRANCH, batch=RUN_BATCH, **shared
-        ).expand_kwargs(staging)
-        check = LakehouseCheckOperator.partial(task_id="check", branch=STAGED_BRANCH, **shared).expand_kwargs(
-            [{"table": one.table, "checks": as_json(one.checks)} for one in tables]
-        )
+            task_id="stage", branch=STAGED_BRANCH, batch=RUN_BATCH, results=how.results, **how.shared
+        ).expand_kwargs([staged | guard for staged, guard in zip(staging, guards, strict=True)])
+        check = LakehouseCheckOperator.partial(
+            task_id="check", branch=STAGED_BRANCH, results=how.results, severities=["fail", "warn"], **how.shared
+        ).expand_kwargs([audit | guard for audit, guard in zip(audits, guards, strict=True)])
         publish = LakehousePublishOperator.partial(
-            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, audit=check.task_id, **shared
-        ).expand_kwargs(
-            [
-                {"table": one.table, "restage": restage, "checks": as_json(one.checks)}
-                for one, restage in zip(tables, staging, strict=True)
-            ]
-        )
+            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, audit=check.task_id, **how.shared
+        ).expand_kwargs([audit | {"restage": staged} for audit, staged in zip(audits, staging, strict=True)])
         after >> stage >> check >> publish
     return publish
 
 
-def _derived(one: DerivedTable, ingest_id: str, place: int) -> dict[str, Any]:
-    pulled = f"ti.xcom_pull(task_ids='{ingest_id}', map_indexes={place})['batches']"
+def _guarded(table: str, breaker: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return the argument that gives a table a breaker of its own."""
+    return {} if breaker is None else {"breaker": {**breaker, "scope": table}}
+
+
+def _derived(one: DerivedTable, how: _Layering) -> dict[str, Any]:
+    pulled = f"ti.xcom_pull(task_ids='{how.ingest_id}', map_indexes={how.places[one.follows]})['batches']"
     return {
         "table": one.table,
         "sql": one.sql,
         "reads": list(one.reads),
         "mode": one.mode if isinstance(one.mode, str) else dict(one.mode),
         "checks": as_json(one.row_checks),
+        "contract": one.contract,
+        "quarantine": how.quarantine,
+        "policy": "freeze" if one.contract else "evolve",
         "parameters": {
             "first_batch": f"{{{{ {pulled} | min if {pulled} else 1 }}}}",
             "last_batch": f"{{{{ {pulled} | max if {pulled} else 0 }}}}",

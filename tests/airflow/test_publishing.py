@@ -93,6 +93,20 @@ def test_what_was_staged_after_the_audit_is_not_published(context: Contexts, row
     assert published(rows) == [(1, 1)]
 
 
+def test_what_did_not_pass_is_not_published_also_where_the_check_does_not_fail_its_task(
+    context: Contexts, rows: Rows
+) -> None:
+    run = context(run_id="run-1")
+    stage(run, 1)
+    broken = {"name": "there is no run", "condition": "run IS NULL"}
+    options = {"branch": "staged-1", "is_blocking": False, "drop_on_failure": False}
+    found = LakehouseCheckOperator(task_id="check", table=TABLE, checks=[broken], **options).execute(run)
+    run["ti"].xcom_pull = lambda *, task_ids, map_indexes: found
+    with pytest.raises(DataRejectedError, match="did not pass"):
+        publish(run, 1, audit="check")
+    assert published(rows) == []
+
+
 def test_what_nobody_audited_is_not_published(context: Contexts, rows: Rows) -> None:
     run = context(run_id="run-1")
     stage(run, 1)
