@@ -396,7 +396,9 @@ def test_a_query_that_is_not_one_query_runs_nowhere(query: str) -> None:
 @pytest.mark.parametrize("name", ['c"; DROP TABLE x; --', "it's", "{object}", "naïve ☃", "a.b"])
 def test_odd_names_are_names(name: str) -> None:
     quoted = name.replace("'", "''")
-    column = f"{{name: '{quoted}', logicalType: integer, logicalTypeOptions: {{multipleOf: 2}}, quality: [{{metric: nullValues, mustBe: 1}}]}}"
+    rule = "{metric: nullValues, mustBe: 1}"
+    options = "logicalType: integer, logicalTypeOptions: {multipleOf: 2}"
+    column = f"{{name: '{quoted}', {options}, quality: [{rule}]}}"
     rows = pa.table({name: [2, 3, None]})
     condition, count = checks(with_column(column))
     assert (violations(condition, rows), violations(count, rows)) == (1, 0)
