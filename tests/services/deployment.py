@@ -172,7 +172,11 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     table.create(TableSpec(Schema.of(Column("business_date", "date"), Column("lines", "long"))))
     extra = {"format": FORMAT, "warehouse": f"file://{warehouse}"}
     connections = {"lakehouse_default": {"conn_type": "lakehouse", "extra": extra}}
-    variables = TRIGGERER | {"LAKEHOUSE_RETAIL_FORMAT": FORMAT, "LAKEHOUSE_DAYS_LANDING": str(root / "landing")}
+    variables = TRIGGERER | {
+        "LAKEHOUSE_RETAIL_FORMAT": FORMAT,
+        "LAKEHOUSE_DAYS_LANDING": str(root / "landing"),
+        "AIRFLOW__LAKEHOUSE__QUALITY_PAGES": str(root / "pages"),
+    }
     with AirflowServer(ServerSettings(root / "airflow", dags, connections, variables=variables)) as server:
         found = Deployment(server, catalog, warehouse, Sales(table))
         yield found
