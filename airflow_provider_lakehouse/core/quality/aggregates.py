@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
-from math import ceil, floor, isclose
+from math import floor, isclose
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_lakehouse.core.quality.checks import Expectation
-    from airflow_provider_lakehouse.core.quality.questions import Rows, Setting
+    from airflow_provider_lakehouse.core.quality.questions import Row, Setting
 
 _QUANTILE_TOLERANCE: Final = 1e-4
 """How far, relatively, a quantile may lie beside an end of its range: Great Expectations allows it."""
@@ -32,8 +32,8 @@ _QUANTILE_TOLERANCE: Final = 1e-4
 def _measured(check: Expectation, *measures: str, number: Callable[..., Any] = lambda value: value) -> Question:
     """Return a question about a number that is made of measures."""
 
-    def judge(rows: Rows) -> Finding:
-        found = number(*rows[0])
+    def judge(row: Row) -> Finding:
+        found = number(*row)
         is_met = within(found, check.arguments)
         return Finding(is_met, 0 if is_met else 1, observed=shown(found))
 
@@ -47,8 +47,8 @@ def _extreme(function: str) -> Callable[[Expectation, Setting], Question]:
         # SQL compares, since it knows texts, dates and numbers alike.
         met = range_sql(found, *ends_of(check.arguments, columns, name), given=check.arguments)
 
-        def judge(rows: Rows) -> Finding:
-            value, is_met = rows[0]
+        def judge(row: Row) -> Finding:
+            value, is_met = row
             return Finding(bool(is_met), 0 if is_met else 1, observed=shown(value))
 
         return Question(judge, (_plain(found, columns.type_of(name).name), met))
@@ -98,7 +98,7 @@ def _distinct(number: Callable[[int, int], float]) -> Callable[[Expectation, Set
         value = Columns(setting.schema, check.name).value(check.arguments["column"])
         asked = f"SELECT count(*), coalesce(sum(times), 0) FROM ({_counts_of_values(check, value)}) AS counts"
         judge = _measured(check, number=lambda distinct, of: number(int(distinct), int(of))).judge
-        return Question(judge, statement=asked)
+        return Question(judge, statement=asked, width=2)
 
     return question
 
@@ -112,8 +112,8 @@ def _distinct_set(check: Expectation, setting: Setting) -> Question:
     members = f"SELECT count(DISTINCT member) FROM (SELECT unnest([{listed}]) AS member) AS members"
     asked = f"SELECT count(*), count(*) FILTER (value IN ({listed})), ({members}) FROM ({counts}) AS counts"
 
-    def judge(rows: Rows) -> Finding:
-        distinct, inside, wanted = rows[0]
+    def judge(row: Row) -> Finding:
+        distinct, inside, wanted = row
         outside, absent = distinct - inside, wanted - inside
         wrong = {
             "expect_column_distinct_values_to_be_in_set": outside,
@@ -121,7 +121,7 @@ def _distinct_set(check: Expectation, setting: Setting) -> Question:
         }.get(check.type, outside + absent)
         return Finding(not wrong, wrong, observed={"distinct": distinct, "outside": outside, "absent": absent})
 
-    return Question(judge, statement=asked)
+    return Question(judge, statement=asked, width=3)
 
 
 def _most_common(check: Expectation, setting: Setting) -> Question:
@@ -133,64 +133,65 @@ def _most_common(check: Expectation, setting: Setting) -> Question:
         "WHERE times = (SELECT max(times) FROM counts)"
     )
 
-    def judge(rows: Rows) -> Finding:
-        tied, inside = rows[0]
+    def judge(row: Row) -> Finding:
+        tied, inside = row
         is_met = inside > 0 if check.arguments.get("ties_okay") else tied == inside == 1
         return Finding(is_met, 0 if is_met else 1, observed={"most_common": tied, "in_set": inside})
 
-    return Question(judge, statement=asked)
+    return Question(judge, statement=asked, width=2)
 
 
 def _median(check: Expectation, setting: Setting) -> Question:
-    statement = _ranked(check, Columns(setting.schema, check.name).number(check.arguments["column"]), (0.5,))
+    value = Columns(setting.schema, check.name).number(check.arguments["column"])
 
-    def judge(rows: Rows) -> Finding:
-        found = _quantile(rows, 0.5, "midpoint")
+    def judge(row: Row) -> Finding:
+        found = _quantile(row[1], row[2], row[0], 0.5, "midpoint")
         is_met = within(found, check.arguments)
         return Finding(is_met, 0 if is_met else 1, observed=shown(found))
 
-    return Question(judge, statement=statement)
+    return Question(judge, statement=_ranked(check, value, (0.5,)), width=3)
 
 
 def _quantiles(check: Expectation, setting: Setting) -> Question:
-    shares = tuple(check.arguments["quantile_ranges"]["quantiles"])
+    shares = tuple(map(float, check.arguments["quantile_ranges"]["quantiles"]))
     ranges = check.arguments["quantile_ranges"]["value_ranges"]
     between = check.arguments.get("allow_relative_error")
     between = between if isinstance(between, str) else "nearest"
-    statement = _ranked(check, Columns(setting.schema, check.name).number(check.arguments["column"]), shares)
+    value = Columns(setting.schema, check.name).number(check.arguments["column"])
 
-    def judge(rows: Rows) -> Finding:
-        found = [_quantile(rows, share, between) for share in shares]
+    def judge(row: Row) -> Finding:
+        total, *ends = row
+        pairs = zip(ends[::2], ends[1::2], shares, strict=True)
+        found = [_quantile(low, high, total, share, between) for low, high, share in pairs]
         wrong = sum(not _is_near(value, *ends) for value, ends in zip(found, ranges, strict=True))
-        observed = {"quantiles": list(map(float, shares)), "values": list(map(shown, found))}
+        observed = {"quantiles": list(shares), "values": list(map(shown, found))}
         return Finding(not wrong, wrong, observed=observed)
 
-    return Question(judge, statement=statement)
+    return Question(judge, statement=_ranked(check, value, shares), width=1 + 2 * len(shares))
 
 
 def _ranked(check: Expectation, value: str, shares: tuple[float, ...]) -> str:
     """Return a query of the values at and beside the places of quantiles. The engine sorts, on disk where memory ends."""
-    places = ", ".join(
-        f"{end}((total - 1) * CAST({share!r} AS DOUBLE))" for share in shares for end in ("floor", "ceil")
-    )
+    places = (f"{end}((total - 1) * CAST({share!r} AS DOUBLE))" for share in shares for end in ("floor", "ceil"))
+    found = ", ".join(f"max(value) FILTER (place = {place})" for place in places)
     rows = both(looked_at(check), f"{value} IS NOT NULL")
     ranked = f"SELECT {value} AS value, row_number() OVER (ORDER BY {value}) - 1 AS place FROM {CHECKED} WHERE {rows}"
     total = f"SELECT count(*) AS total FROM {CHECKED} WHERE {rows}"
-    return f"SELECT place, value, total FROM ({ranked}) AS ranked, ({total}) AS counted WHERE place IN ({places})"
+    return f"SELECT count(*), {found} FROM ({ranked}) AS ranked, ({total}) AS counted"
 
 
-def _quantile(rows: Rows, share: float, between: str) -> float | None:
-    if not rows:
+def _quantile(low: Any, high: Any, total: int, share: float, between: str) -> float | None:  # noqa: ANN401
+    """Return a quantile from the values at both sides of its place."""
+    if low is None or high is None:
         return None
-    values, total = {int(row[0]): float(row[1]) for row in rows}, int(rows[0][2])
-    place = (total - 1) * float(share)
-    low, high = values[floor(place)], values[ceil(place)]
-    if low == high or between == "lower":
-        return low
+    place = (total - 1) * share
+    lower, higher = float(low), float(high)
+    if lower == higher or between == "lower":
+        return lower
     if between == "nearest":
-        return values[round(place)]
+        return lower if round(place) == floor(place) else higher
     part = {"higher": 1.0, "midpoint": 0.5}.get(between, place - floor(place))
-    return high if part == 1 else low + (high - low) * part
+    return higher if part == 1 else lower + (higher - lower) * part
 
 
 def _is_near(value: float | None, low: float | None, high: float | None) -> bool:
@@ -212,8 +213,8 @@ def _recent(check: Expectation, setting: Setting) -> Question:
             type=kind,
         )
 
-    def judge(rows: Rows) -> Finding:
-        newest = _moment(rows[0][0])
+    def judge(row: Row) -> Finding:
+        newest = _moment(row[0])
         age = None if newest is None else (now - newest).total_seconds()
         is_met = age is not None and age <= check.arguments["max_age_seconds"]
         observed = {"newest_at": shown(newest), "age_seconds": age}

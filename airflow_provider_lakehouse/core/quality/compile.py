@@ -18,15 +18,17 @@ from airflow_provider_lakehouse.core.quality.questions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_lakehouse.core.quality.checks import Check
-    from airflow_provider_lakehouse.core.quality.questions import Rows, Setting
+    from airflow_provider_lakehouse.core.quality.questions import Row, Setting
     from airflow_provider_lakehouse.core.schema import Schema
 
 MEASURES_OF_A_SCAN: Final = 300
 """Aggregates in one statement; planning takes more time than it is linear in their number."""
 CHARACTERS_OF_A_SCAN: Final = 500_000
+PARTS_OF_A_STATEMENT: Final = 8
+"""Queries that one statement runs side by side. Each may fill memory before it waits on disk."""
 
 _QUESTIONS: Final[dict[str, Callable[[Expectation, Setting], Question]]] = {
     **structure.QUESTIONS,
@@ -36,29 +38,24 @@ _QUESTIONS: Final[dict[str, Callable[[Expectation, Setting], Question]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Scan:
-    """One statement that answers several questions.
+class Part:
+    """One query that gives one row, and how that row answers questions.
 
     Args:
-        numbers: Which questions.
-        measures: Aggregates that the statement computes.
-        places: For each question, where its measures are among those of the statement.
+        sql: The query.
+        width: Columns of its row.
+        places: By the number of a question, which columns are its answer.
+        tables: Names of other tables that it reads.
     """
 
-    numbers: tuple[int, ...]
-    measures: tuple[str, ...]
-    places: tuple[tuple[int, ...], ...]
+    sql: str
+    width: int
+    places: tuple[tuple[int, tuple[int, ...]], ...]
+    tables: tuple[str, ...] = ()
 
-    @property
-    def sql(self) -> str:
-        """The statement."""
-        named = (f"{measure} AS m{place}" for place, measure in enumerate(self.measures))
-        return f"SELECT {', '.join(named)} FROM {CHECKED}"
-
-    def answers(self, rows: Rows) -> dict[int, Rows]:
+    def answers(self, row: Row) -> dict[int, Row]:
         """Return the answer to each question."""
-        (row,) = rows
-        return {n: [tuple(row[p] for p in places)] for n, places in zip(self.numbers, self.places, strict=True)}
+        return {number: tuple(row[place] for place in places) for number, places in self.places}
 
 
 def question_of(check: Check, setting: Setting) -> Question:
@@ -76,47 +73,54 @@ def question_of(check: Check, setting: Setting) -> Question:
     return _QUESTIONS[check.type](check, setting)
 
 
-def plan_scans(questions: Sequence[Question | None]) -> tuple[Scan, ...]:
-    """Put the measures of questions into as few statements as an engine plans quickly; equal measures are asked once.
+def plan_parts(questions: Mapping[int, Question]) -> tuple[Part, ...]:
+    """Put questions into few queries. Aggregates are asked together, equal ones once; other queries stand for themselves.
 
     Args:
-        questions: All; those without measures, and None, are left out.
+        questions: By number.
 
     Example:
-        >>> asked = [Question(judge=print, measures=("count(*)", "max(a)")), Question(judge=print, measures=("count(*)",))]
-        >>> [scan.sql for scan in plan_scans(asked)]
-        ['SELECT count(*) AS m0, max(a) AS m1 FROM checked']
+        >>> asked = {0: Question(print, ("count(*)", "max(a)")), 1: Question(print, ("count(*)",))}
+        >>> [part.sql for part in plan_parts(asked)]
+        ['SELECT count(*), max(a) FROM checked']
     """
-    scans: list[Scan] = []
-    numbers: list[int] = []
-    places: list[tuple[int, ...]] = []
+    parts: list[Part] = []
+    places: list[tuple[int, tuple[int, ...]]] = []
     measures: dict[str, int] = {}
-    characters = 0
-    for number, question in enumerate(questions):
-        if question is None or not question.measures:
-            continue
-        if len(measures) >= MEASURES_OF_A_SCAN or characters >= CHARACTERS_OF_A_SCAN:
-            scans.append(Scan(tuple(numbers), tuple(measures), tuple(places)))
-            numbers, places, measures, characters = [], [], {}, 0
-        numbers.append(number)
-        places.append(tuple(measures.setdefault(measure, len(measures)) for measure in question.measures))
-        characters += sum(map(len, question.measures))
-    if numbers:
-        scans.append(Scan(tuple(numbers), tuple(measures), tuple(places)))
-    return tuple(scans)
+    for number, question in questions.items():
+        if question.statement:
+            every = tuple(range(question.width))
+            parts.append(Part(question.statement, question.width, ((number, every),), question.tables))
+        elif question.measures:
+            if len(measures) >= MEASURES_OF_A_SCAN or sum(map(len, measures)) >= CHARACTERS_OF_A_SCAN:
+                parts.append(_scan(measures, places))
+                places, measures = [], {}
+            places.append((number, tuple(measures.setdefault(one, len(measures)) for one in question.measures)))
+    return (*parts, _scan(measures, places)) if places else tuple(parts)
 
 
-def alone(question: Question) -> str:
-    """Return the statement that answers one question and no other."""
-    if question.statement:
-        return question.statement
-    (scan,) = plan_scans([Question(question.judge, tuple(dict.fromkeys(question.measures)))])
-    return scan.sql
+def together(parts: Sequence[Part]) -> str:
+    """Return one query whose row is the rows of parts side by side.
+
+    Example:
+        >>> together([Part("SELECT 1", 1, ()), Part("SELECT 2, 3", 2, ())])
+        'SELECT * FROM (SELECT 1) AS p0(c0), (SELECT 2, 3) AS p1(c1, c2)'
+    """
+    written, column = [], 0
+    for number, part in enumerate(parts):
+        names = ", ".join(f"c{place}" for place in range(column, column + part.width))
+        written.append(f"({part.sql}) AS p{number}({names})")
+        column += part.width
+    return f"SELECT * FROM {', '.join(written)}"
+
+
+def _scan(measures: Mapping[str, int], places: Sequence[tuple[int, tuple[int, ...]]]) -> Part:
+    return Part(f"SELECT {', '.join(measures)} FROM {CHECKED}", len(measures), tuple(places))
 
 
 def _condition(check: RowCheck, schema: Schema) -> Question:
-    def judge(rows: Rows) -> Finding:
-        looked, broken = (int(value) for value in rows[0])
+    def judge(row: Row) -> Finding:
+        looked, broken = (int(value) for value in row)
         return Finding(not broken, broken, looked)
 
     return Question(judge, ("count(*)", f"count(*) FILTER ({violation_sql(check, schema)})"))

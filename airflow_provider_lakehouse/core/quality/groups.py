@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_lakehouse.core.quality.checks import Expectation
-    from airflow_provider_lakehouse.core.quality.questions import Rows, Setting
+    from airflow_provider_lakehouse.core.quality.questions import Row, Setting
 
 UNEXPECTED_ROWS: Final = "unexpected_rows_expectation"
 PLACEHOLDER: Final = "{batch}"
@@ -43,6 +43,7 @@ def _unique(check: Expectation, setting: Setting) -> Question:
         counted(check),
         statement=f"SELECT sum(times), sum(times) FILTER ({absent}), sum(times) FILTER (times > 1 AND NOT {absent}) "
         f"FROM ({groups}) AS groups",
+        width=3,
     )
 
 
@@ -65,6 +66,7 @@ def _ordered(sign: str) -> Callable[[Expectation, Setting], Question]:
         return Question(
             counted(check),
             statement=f"SELECT ({looked}), ({looked}) - count(*), {broken} FROM ({steps}) AS steps",
+            width=3,
         )
 
     return question
@@ -83,6 +85,7 @@ def _z_scores(check: Expectation, setting: Setting) -> Question:
     return Question(
         counted(check),
         statement=f"SELECT {looked}, {looked} - {present}, {broken} FROM {CHECKED}, ({spread}) AS spread",
+        width=3,
     )
 
 
@@ -102,6 +105,7 @@ def _referenced(check: Expectation, setting: Setting) -> Question:
     return Question(
         counted(check),
         statement=f"SELECT {filtered('count(*)', rows)}, {missing}, ({unknown}) FROM {CHECKED}",
+        width=3,
         tables=(given["other_table"],),
     )
 
@@ -111,8 +115,8 @@ def _row_count(check: Expectation, setting: Setting) -> Question:
     given = check.arguments
     ends = {"min_value": given["value"], "max_value": given["value"]} if "value" in given else given
 
-    def judge(rows: Rows) -> Finding:
-        found = int(rows[0][0])
+    def judge(row: Row) -> Finding:
+        found = int(row[0])
         is_met = within(found, ends)
         return Finding(is_met, 0 if is_met else 1, observed=found)
 
@@ -124,11 +128,11 @@ def _other_row_count(check: Expectation, setting: Setting) -> Question:
     other = check.arguments["other_table_name"]
     asked = f"SELECT {filtered('count(*)', looked_at(check))}, (SELECT count(*) FROM {_named(other)}) FROM {CHECKED}"
 
-    def judge(rows: Rows) -> Finding:
-        here, there = (int(value) for value in rows[0])
+    def judge(row: Row) -> Finding:
+        here, there = (int(value) for value in row)
         return Finding(here == there, 0 if here == there else 1, observed={"self": here, "other": there})
 
-    return Question(judge, statement=asked, tables=(other,))
+    return Question(judge, statement=asked, width=2, tables=(other,))
 
 
 def _unexpected_rows(check: Expectation, setting: Setting) -> Question:
@@ -145,11 +149,11 @@ def query_of(check: Expectation) -> str:
 def count_of(query: str) -> Question:
     """Return the question how many rows a query returns; none is right."""
 
-    def judge(rows: Rows) -> Finding:
-        found = int(rows[0][0])
+    def judge(row: Row) -> Finding:
+        found = int(row[0])
         return Finding(not found, found, observed=found)
 
-    return Question(judge, statement=f"SELECT count(*) FROM ({query.strip().rstrip(';')}\n) AS wrong")
+    return Question(judge, statement=f"SELECT count(*) FROM ({query.strip().rstrip(';')}\n) AS wrong", width=1)
 
 
 def _where(condition: str) -> str:

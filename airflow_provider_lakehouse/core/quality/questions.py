@@ -8,7 +8,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from datetime import datetime
 
     from airflow_provider_lakehouse.core.quality.checks import Expectation
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 CHECKED: Final = "checked"
 """Name under which statements know the table that is checked."""
 
-type Rows = Sequence[tuple[Any, ...]]
+type Row = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +44,17 @@ class Question:
     """What is asked for one check.
 
     Args:
-        judge: Tells what the answer means. The answer is one row of the measures, or the rows of the statement.
+        judge: Tells what the answer means. The answer is one row: of the measures, or of the statement.
         measures: SQL of aggregates over the table, for a scan that is shared with other checks.
-        statement: A statement of its own, where aggregates do not do.
+        statement: A query of its own that gives one row, where aggregates do not do.
+        width: Columns of that row.
         tables: Names of other tables that the statement reads.
     """
 
-    judge: Callable[[Rows], Finding]
+    judge: Callable[[Row], Finding]
     measures: tuple[str, ...] = ()
     statement: str = ""
+    width: int = 0
     tables: tuple[str, ...] = ()
 
     @property
@@ -79,11 +81,11 @@ def known(met: bool, *, observed: Any = None) -> Question:  # noqa: ANN401, FBT0
     return Question(lambda _: Finding(met, 0 if met else 1, observed=observed))
 
 
-def counted(check: Expectation) -> Callable[[Rows], Finding]:
+def counted(check: Expectation) -> Callable[[Row], Finding]:
     """Return the judge of rows that were looked at, left out, and not as they should be."""
 
-    def judge(rows: Rows) -> Finding:
-        looked, missing, broken = (int(value or 0) for value in rows[0])
+    def judge(row: Row) -> Finding:
+        looked, missing, broken = (int(value or 0) for value in row)
         return Finding(is_mostly_met(broken, looked - missing, check.mostly), broken, looked, missing)
 
     return judge

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
 from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, require_distinct
-from airflow_provider_lakehouse.core.quality.compile import alone, plan_scans, question_of
+from airflow_provider_lakehouse.core.quality.compile import PARTS_OF_A_STATEMENT, plan_parts, question_of, together
 from airflow_provider_lakehouse.core.quality.questions import CHECKED, Setting
 from airflow_provider_lakehouse.core.quality.statements import require_queries
 from airflow_provider_lakehouse.core.quality.vocabulary import require_valid
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from airflow_provider_lakehouse.core.engines.base import Engine, Relation
     from airflow_provider_lakehouse.core.quality.checks import Check, Verdict
-    from airflow_provider_lakehouse.core.quality.questions import Finding, Question, Rows
+    from airflow_provider_lakehouse.core.quality.compile import Part
+    from airflow_provider_lakehouse.core.quality.questions import Finding, Question, Row
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,10 @@ def run_checks(
     asking = _Asking(engine, {**(tables or {}), CHECKED: steady})
     setting = Setting(schema, now)
     asked = [_question(check, setting) for check in checks]
-    answers = asking.scans([one if not isinstance(one, str) else None for one in asked])
+    answers = asking.answers({n: one for n, one in enumerate(asked) if not isinstance(one, str) and one.needs_rows})
     outcomes = []
     for number, (check, question) in enumerate(zip(checks, asked, strict=True)):
-        found = question if isinstance(question, str) else asking.finding(question, answers.get(number))
+        found = question if isinstance(question, str) else _finding(question, answers.get(number, ()))
         outcomes.append(unknown_outcome(check, found) if isinstance(found, str) else judged_outcome(check, found))
     rows = max((one.rows for one in outcomes if one.rows is not None), default=None)
     return ChecksResult(table, version, rows, tuple(outcomes), now)
@@ -127,39 +129,43 @@ class _Asking:
         self._engine = engine
         self._tables = tables
 
-    def scans(self, questions: Sequence[Question | None]) -> dict[int, Rows]:
-        """Return the answers that common scans give; those of a scan that fails are left out."""
-        answers: dict[int, Rows] = {}
-        for scan in plan_scans(questions):
-            try:
-                answers |= scan.answers(self._rows(scan.sql, ()))
-            except (InvalidRequestError, DataRejectedError):
-                continue  # one of its checks cannot be evaluated; each is asked alone, and that one says why
-        return answers
+    def answers(self, questions: Mapping[int, Question]) -> dict[int, Row | str]:
+        """Return the answer to each question, or why there is none.
 
-    def finding(self, question: Question, answer: Rows | None) -> Finding | str:
-        """Return what a question found, or why it could not be answered."""
+        Statements that fail are taken apart until those remain that fail alone.
+        """
+        found: dict[int, Row | str] = {}
+        for parts in batched(plan_parts(questions), PARTS_OF_A_STATEMENT):
+            found |= self._of_parts(parts, questions)
+        return found
+
+    def _of_parts(self, parts: Sequence[Part], questions: Mapping[int, Question]) -> dict[int, Row | str]:
+        numbers = [number for part in parts for number, _ in part.places]
         try:
-            if answer is None:
-                answer = self._alone(question) if question.needs_rows else [()]
-            return question.judge(answer)
+            row = self._row(parts)
         except (InvalidRequestError, DataRejectedError) as error:
-            return reason_of(error)
+            if len(numbers) == 1:
+                return {numbers[0]: reason_of(error)}
+            smaller = parts if len(parts) > 1 else [plan_parts({n: questions[n]})[0] for n in numbers]
+            apart = (self._of_parts([part], questions) for part in smaller)
+            return {number: answer for one in apart for number, answer in one.items()}
+        found: dict[int, Row | str] = {}
+        for part in parts:
+            found |= part.answers(row[: part.width])
+            row = row[part.width :]
+        return found
 
-    def _alone(self, question: Question) -> Rows:
-        rows = self._rows(alone(question), question.tables)
-        if question.statement:
-            return rows
-        places = {measure: place for place, measure in enumerate(dict.fromkeys(question.measures))}
-        return [tuple(rows[0][places[measure]] for measure in question.measures)]
-
-    def _rows(self, sql: str, needed: tuple[str, ...]) -> Rows:
-        absent = tuple(name for name in needed if name not in self._tables)
+    def _row(self, parts: Sequence[Part]) -> Row:
+        absent = tuple(name for part in parts for name in part.tables if name not in self._tables)
         if absent:
             raise InvalidRequestError("A table that a check names is not given. Name it for the run.", tables=absent)
-        with self._engine.query(sql, tables=self._tables) as reader:
-            columns = [column.to_pylist() for column in reader.read_all().columns]
-        return list(zip(*columns, strict=True))
+        with self._engine.query(together(parts), tables=self._tables) as reader:
+            return tuple(column[0].as_py() for column in reader.read_all().columns)
+
+
+def _finding(question: Question, answer: Row | str) -> Finding | str:
+    """Return what a question found, or why it could not be answered."""
+    return answer if isinstance(answer, str) else question.judge(answer)
 
 
 def reason_of(error: LakehouseError) -> str:
