@@ -74,6 +74,15 @@ def read_avro(folder: Path) -> None:
     assert rows["id"].to_pylist() == [1]
 
 
+def keep_a_contract() -> None:
+    """Read a data contract, and write it back."""
+    from airflow_provider_lakehouse.core.contracts.contract import Contract
+    from airflow_provider_lakehouse.core.contracts.odcs import read_contract, write_contract
+
+    contract = Contract("probe", "1.0.0", status="draft")
+    assert read_contract(write_contract(contract)) == contract
+
+
 def read_database(driver: str, **arguments: str) -> None:
     """Read a row of a database through a driver."""
     from airflow_provider_lakehouse.core.sources.base import Rejects
@@ -95,6 +104,7 @@ PROMISES: dict[str, Callable[[Path], None]] = {
     "delta": lambda folder: write_and_read("delta", folder),
     "duckdb": lambda folder: query(),
     "avro": read_avro,
+    "contracts": lambda folder: keep_a_contract(),
     "postgres": imports("psycopg"),
     "spark": imports("pyspark.sql", "airflow.providers.apache.spark.hooks.spark_submit"),
     "snowflake": imports("snowflake.connector", "airflow.providers.snowflake.hooks.snowflake"),

@@ -35,7 +35,7 @@ EXTRAS = {
     "kafka": {"apache-airflow-providers-apache-kafka", "confluent-kafka"},
     "postgres": {"psycopg"},
     "aws": {"apache-airflow-providers-amazon", "awswrangler", "pandas", "s3fs"},
-    "contracts": {"open-data-contract-standard", "pyyaml"},
+    "contracts": {"jsonschema", "open-data-contract-standard", "pyyaml"},
     "great-expectations": {"great-expectations", "pandas"},
     "openlineage": {"apache-airflow-providers-openlineage"},
     "testing": {"pytest"},

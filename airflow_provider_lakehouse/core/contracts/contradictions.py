@@ -16,9 +16,11 @@ type _Found = tuple[Path, str]
 
 SEVERITIES: Final = ("fail", "quarantine", "drop", "warn")
 OWN_PROPERTIES: Final = (
-    "lakehouseSeverity", "lakehouseOwner", "lakehouseRowCondition", "lakehouseLimitRows", "lakehouseLimitShare",
+    "lakehouseSeverity", "lakehouseOwner", "lakehouseLimitRows", "lakehouseLimitShare",
 )  # fmt: skip
-"""Names of the custom properties that mean something to this package, of rules and of columns."""
+"""Custom properties that say what follows when something is broken, of rules and of columns."""
+ROW_CONDITION: Final = "lakehouseRowCondition"
+"""Custom property of a rule: SQL; only rows that meet it are looked at."""
 PARTITION_PROPERTY: Final = "lakehousePartition"
 """Custom property of a column: the transform by which the table is partitioned, such as `day` or `bucket(16)`."""
 _PAIRS: Final = (
@@ -49,6 +51,10 @@ def contradictions(contract: Mapping[str, Any]) -> Iterator[_Found]:
         yield from _columns(columns, (*path, "properties"))
         names = frozenset(name for column in columns for name in _names(column))
         yield from _rules(table, path, names, of_table=True)
+        yield from _custom(table, path, ())
+    yield from _custom(contract, (), ())
+    for place, level in enumerate(_list(contract, "slaProperties")):
+        yield from _custom(level, ("slaProperties", place), OWN_PROPERTIES[:2])
     yield from _levels(contract, tables)
 
 
@@ -93,7 +99,7 @@ def _rules(element: Mapping[str, Any], path: Path, columns: frozenset[str], *, o
     for place, rule in enumerate(_list(element, "quality")):
         at: Path = (*path, "quality", place)
         yield from _comparison(rule, at)
-        yield from _custom(rule, at, OWN_PROPERTIES)
+        yield from _custom(rule, at, (*OWN_PROPERTIES, ROW_CONDITION))
         yield from _arguments(rule, at, columns, of_table=of_table)
         yield from _implementation(rule, at, columns, of_table=of_table)
 
@@ -117,7 +123,7 @@ def _custom(element: Mapping[str, Any], path: Path, known: tuple[str, ...]) -> I
         name, at = str(one["property"]), (*path, "customProperties", place)
         value: Any = one.get("value")
         if name.startswith("lakehouse") and name not in known:
-            yield (*at, "property"), f"there is no such property here; there are {', '.join(known)}"
+            yield (*at, "property"), f"there is no such property here, only: {', '.join(known) or 'none'}"
         elif name == "lakehouseSeverity" and value not in SEVERITIES:
             yield (*at, "value"), f"the severity is not one of: {', '.join(SEVERITIES)}"
         elif name == "lakehouseLimitShare" and not (_is_number(value) and 0 <= value <= 1):

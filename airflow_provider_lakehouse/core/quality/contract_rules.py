@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.contracts.contract import custom_value
+from airflow_provider_lakehouse.core.contracts.contradictions import ROW_CONDITION
 from airflow_provider_lakehouse.core.engines.dialect import listed, quoted
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.quality.checks import MAX_NAME_CHARACTERS, Expectation, RowCheck, TableCheck
@@ -69,6 +70,8 @@ def check_of_level(level: ServiceLevel, place: Place) -> Expectation:
         facts: dict[str, Any] = {**error.facts, "file": place.contract.source}
         raise InvalidRequestError(error.message, **facts) from error
     settings = settings_of(place, level.custom, "", line=level.line)
+    if settings["severity"] not in ("fail", "warn"):
+        raise place.refused("how old data is sets no single row aside", line=level.line)
     arguments = {"column": place.stored_columns[0], "max_age_seconds": int(seconds) if seconds % 1 == 0 else seconds}
     return Expectation("expect_column_max_to_be_recent", arguments, description=level.description, **settings)
 
@@ -115,6 +118,7 @@ class _Making:
     def _row_count(self) -> Check:
         if self.rule.unit == "percent" or self.place.column is not None:
             raise self._refused("rows are counted in rows, of a table")
+        self._require_whole(self.settings)
         given: Any = self.must.value
         match self.must.operator:
             case "mustBe":
@@ -207,8 +211,7 @@ class _Making:
         """Return a check of each row where none may break it, and else of their number."""
         if not self.allows_none:
             return self.query_check("", count=f"count(*) FILTER (WHERE ({condition}) IS NOT TRUE)")
-        settings = {**self.settings, "name": self._name()}
-        return RowCheck(condition=condition, columns=self.place.stored_columns, **settings)
+        return RowCheck(condition=condition, columns=self.place.stored_columns, **self._settings_of_all_rows)
 
     def query_check(self, query: str, *, count: str | None) -> TableCheck:
         """Return a check that what a query answers, or an aggregate measures, is what it must be.
@@ -219,10 +222,14 @@ class _Making:
             count = f"coalesce(100.0 * ({count}) / nullif(count(*), 0), 0)"
         measure = f"SELECT {count} AS measured FROM checked" if count else f"SELECT ({query}\n) AS measured"
         wrong = f"{self._aliases()}SELECT measured FROM ({measure}) AS answer WHERE ({self._test()}) IS NOT TRUE"
-        settings = self.settings
-        if settings["severity"] not in ("fail", "warn") or settings.pop("limit") is not None:
+        settings = self._settings_of_all_rows
+        self._require_whole(settings)
+        del settings["limit"]
+        return TableCheck(query=wrong, columns=self.place.stored_columns, **settings)
+
+    def _require_whole(self, settings: dict[str, Any]) -> None:
+        if settings["severity"] not in ("fail", "warn") or settings["limit"] is not None:
             raise self._refused("it is about the table as a whole, so that no single row can be set aside")
-        return TableCheck(query=wrong, columns=self.place.stored_columns, **{**settings, "name": self._name()})
 
     def _aliases(self) -> str:
         """Return the names that a query may use for the table, where it uses them."""
@@ -255,7 +262,7 @@ class _Making:
             return self._of_great_expectations(given)
         if engine != OWN_ENGINE:
             raise self._refused(f"rules of the engine {self.rule.engine!r} are not run here")
-        settings = {**self.settings, "name": self._name(), "columns": self.place.stored_columns}
+        settings = {**self._settings_of_all_rows, "columns": self.place.stored_columns}
         if set(given) == {"condition"}:
             return RowCheck(condition=str(given["condition"]), **settings)
         if set(given) == {"query"} and settings.pop("limit") is None:
@@ -296,8 +303,17 @@ class _Making:
     def _expectation(self, kind: str, *, mostly: float = 1.0, **arguments: Any) -> Expectation:  # noqa: ANN401
         on_column = kind.startswith("expect_column_values_") and self.place.column is not None
         given = {"column": self.place.stored_columns[0], **arguments} if on_column else arguments
-        where = custom_value(self.rule.custom, "lakehouseRowCondition")
+        where = custom_value(self.rule.custom, ROW_CONDITION)
         return Expectation(kind, given, mostly=mostly, row_condition=where, **self.settings)
+
+    @property
+    def _settings_of_all_rows(self) -> dict[str, Any]:
+        """The settings of a check that no condition keeps from some of the rows."""
+        if custom_value(self.rule.custom, ROW_CONDITION) is not None:
+            raise self._refused(
+                f"{ROW_CONDITION!r} is for rules that become expectations; write it into the rule itself"
+            )
+        return {**self.settings, "name": self._name()}
 
     def _name(self) -> str:
         if named := self.rule.name or self.rule.id:
@@ -320,6 +336,8 @@ def _filled(rule: Rule, place: Place) -> str:
 
     def name(found: re.Match[str]) -> str:
         known = names.get(found[1])
+        if known is None and found[1] not in names and not found[0].startswith("$"):
+            return found[0]  # such as how often a part of a regular expression repeats
         if known is None:
             raise place.refused(f"its query has the placeholder {found[0]!r}", line=rule.line, kind=InvalidRequestError)
         return "checked" if known == "checked" else quoted(known)

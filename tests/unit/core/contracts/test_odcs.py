@@ -159,6 +159,12 @@ def test_a_column_needs_no_logical_type() -> None:
             12,
             "a share lies between 0 and 1",
         ),
+        (HEAD + "customProperties: [{property: lakehouseOwner, value: ann}]\n", 6, "there is no such property here, only: none"),
+        (
+            with_column("{name: c, customProperties: [{property: lakehouseRowCondition, value: true}]}"),
+            9,
+            "there is no such property here",
+        ),
         (
             with_rule("{metric: rowCount, mustBe: 1, customProperties: [{property: lakehouseSeverty, value: fail}]}"),
             12,

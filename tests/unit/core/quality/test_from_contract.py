@@ -190,6 +190,7 @@ def test_a_share_of_nulls_that_is_allowed_is_the_share_that_need_not_be_met() ->
         ("{type: sql, query: 'SELECT count(*) FROM ${table} WHERE ${column} IS NULL;', mustNotBe: 2}", True),
         ("{type: sql, query: 'WITH x AS (SELECT * FROM T) SELECT count(*) FROM x -- all', mustBe: 5}", False),
         ("{type: sql, query: 'SELECT bool_and({property} <> {property}) FROM t', mustBe: false}", False),
+        ("{type: sql, query: \"SELECT count(*) FROM {table} WHERE {column} ~ '^a{1}$'\", mustBe: 2}", False),
         ("{type: sql, query: 'SELECT 1 WHERE false', mustBe: 1}", True),
         ("{type: sql, query: 'SELECT NULL', mustNotBe: 1}", True),
     ],
@@ -354,6 +355,18 @@ def test_rules_of_other_engines_are_left_to_them_only_where_that_is_said() -> No
                 "{type: sql, query: SELECT 1, mustBe: 1, customProperties: [{property: lakehouseSeverity, value: drop}]}"
             ),
             "no single row can be set aside",
+        ),
+        (
+            with_rule(
+                "{metric: rowCount, mustBe: 1, customProperties: [{property: lakehouseSeverity, value: quarantine}]}"
+            ),
+            "no single row can be set aside",
+        ),
+        (
+            with_rule(
+                "{type: sql, query: SELECT 1, mustBe: 1, customProperties: [{property: lakehouseRowCondition, value: a > 1}]}"
+            ),
+            "is for rules that become expectations",
         ),
         (with_rule("{type: custom, engine: lakehouse, implementation: {sql: x}}"), "neither a `condition`"),
         (with_rule("{type: custom, engine: gx, implementation: 'a: [1'}"), "cannot be read"),
