@@ -6,12 +6,14 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.extract.apply import apply_files, extract
 from airflow_provider_lakehouse.core.extract.plan import position_properties
 from airflow_provider_lakehouse.core.load.apply import LoadResult, apply_load
 from airflow_provider_lakehouse.core.load.modes import Dedup, Scd2
 from airflow_provider_lakehouse.core.load.policy import FREEZE
 from airflow_provider_lakehouse.core.quality.gate import RowGate
+from airflow_provider_lakehouse.core.quality.release_apply import apply_release
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, Rejects
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
@@ -28,9 +30,11 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
     from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, Limit
     from airflow_provider_lakehouse.core.quality.gate import RowLevelCheck
+    from airflow_provider_lakehouse.core.quality.release_apply import ReleaseResult
+    from airflow_provider_lakehouse.core.quality.release_plan import ReleasePlan
     from airflow_provider_lakehouse.core.sources.base import ExtractPlan, Source
     from airflow_provider_lakehouse.core.state.base import FileLedger
-    from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
+    from airflow_provider_lakehouse.core.tables.base import CommitResult, Table, WriteToken
 
 INGESTED_AT_COLUMN: Final = "_ingested_at"
 """When the batch of a row was planned; the same for every attempt."""
@@ -246,6 +250,48 @@ def load_query(
             contract=target.contract,
         )
     return QueryResult(load, gate.outcomes(), gate.rows)
+
+
+def release_quarantined(plan: ReleasePlan, target: Target, *, engine: Engine, now: datetime) -> ReleaseResult:
+    """Load the refused rows of a plan into the table that refused them, and remove them from quarantine.
+
+    Args:
+        plan: From `plan_release`.
+        target: Where the rows go, and how; its `quarantine` is the table they are in. Rows that its policy keeps aside
+            are refused anew, with the reason.
+        engine: Reads, corrects and compares rows.
+        now: Instant written with rows that are refused anew.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InvalidRequestError: There is no quarantine table, or the plan is of other tables.
+        DataRejectedError: The target refuses the rows. They stay in quarantine.
+        ConflictError: Other writers came first again and again. Run again with the same plan.
+
+    Guarantees:
+        Once: see `apply_release`.
+    """
+    if target.quarantine is None:
+        raise InvalidRequestError("A release needs the table that the rows are in. Name the quarantine table.")
+
+    def load(rows: pa.RecordBatchReader, *, token: WriteToken) -> CommitResult:
+        return apply_load(
+            target.table,
+            rows,
+            mode=target.mode,
+            token=token,
+            engine=engine,
+            now=now,
+            policy=target.policy,
+            rejects=Rejects(limit=target.limit),
+            quarantine=target.quarantine,
+            run=target.run,
+            contract=target.contract,
+        ).commit
+
+    return apply_release(plan, target.quarantine, target=target.table, load=load, engine=engine)
 
 
 def _spec_of(target: Target, rows: Schema, *further: Column) -> TableSpec:
