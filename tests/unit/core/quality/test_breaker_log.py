@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.core.errors import (
@@ -16,7 +16,7 @@ from airflow_provider_lakehouse.core.errors import (
     UnavailableError,
 )
 from airflow_provider_lakehouse.core.quality.breaker import Breaker, BreakerRules
-from airflow_provider_lakehouse.core.quality.breaker_log import BREAKER_LOG_SPEC, BreakerLog
+from airflow_provider_lakehouse.core.quality.breaker_log import STATE_PREFIX, BreakerLog
 from airflow_provider_lakehouse.core.quality.row_counts import RowCountRule
 from airflow_provider_lakehouse.core.tables.base import Change, WriteToken
 
@@ -137,12 +137,13 @@ class TestRefusals:
         admitted.require()
         assert (admitted.is_admitted, admitted.is_probe) == (True, False)
 
-    @pytest.mark.parametrize("memory", ["no json", "[]", "{}", '{"since_at": 1}'])
-    def test_an_entry_that_cannot_be_read_is_damage(self, log: BreakerLog, memory: str) -> None:
+    @pytest.mark.parametrize("change", [{"memory": "no json"}, {"memory": "[]"}, {"memory": "{}"}, {"due_at": 1}, None])
+    def test_a_state_that_cannot_be_read_is_damage(self, log: BreakerLog, change: dict[str, object] | None) -> None:
         record(log, found())
-        row = table_of(log).read().read_all().to_pylist()[0] | {"number": 2, "memory": memory}
-        rows = pa.Table.from_pylist([row], schema=BREAKER_LOG_SPEC.schema.to_arrow()).to_reader()
-        table_of(log).commit(Change(rows=rows), token=WriteToken("someone", "else"))
+        name = f"{STATE_PREFIX}{SCOPE}"
+        state = json.loads(table_of(log).facts().properties[name])
+        text = "{" if change is None else json.dumps(state | {"entry": state["entry"] | change})
+        table_of(log).commit(Change(properties={name: text}), token=WriteToken("someone", "else"))
         with pytest.raises(DamagedError):
             log.admit(SCOPE, rules=BreakerRules(on_unreadable="closed"), by="run", now=START)
 
@@ -220,6 +221,9 @@ class TestTwoAtOnce:
         )
         assert admitted.is_probe
         assert len(tries) == 1
+        log = opened_log(format_, tmp_path)
+        assert [log.read(scope).state for scope in (SCOPE, "other")] == ["half_open", "open"]
+        assert [len(log.history(scope)) for scope in (SCOPE, "other")] == [2, 1]
 
 
 def test_an_answer_that_was_lost_is_found_by_doing_it_again(tmp_path: Path) -> None:
