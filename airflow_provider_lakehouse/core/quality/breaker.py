@@ -199,8 +199,8 @@ def plan_transition(
     """Decide what the outcomes of checks mean for a breaker.
 
     While it is closed, they may open it. A good result counts as a passed probe when it comes from the run that holds the
-    probe, or when the probe is free; it does not close the breaker while checks of other tables of the scope are known to
-    be broken. A bad result fails the probe, whoever brings it.
+    probe, or when the probe is free; it does not close the breaker while other checks, of this table or of others of the
+    scope, are known to be broken. A bad result fails the probe, whoever brings it. A result without checks is neither.
 
     Args:
         rules: Of the breaker.
@@ -224,7 +224,7 @@ def plan_transition(
     elif (cause is not None or broken) and (breaker.state == "half_open" or breaker.is_due(now)):
         rule, reason = "probe failed", cause[1] if cause else f"broken while it was probed: {_names(broken)}"
         after = _opened(rules, seen, reason, now)
-    elif cause is None and not broken and (breaker.probe == by or breaker.is_due(now)):
+    elif result.outcomes and cause is None and not broken and (breaker.probe == by or breaker.is_due(now)):
         rule, reason = "probe passed", "all checks of the probe passed"
         after = _probed(rules, seen, now)
     if after == breaker:
@@ -294,12 +294,12 @@ def plan_hold(
 
 
 def _remember(rules: BreakerRules, breaker: Breaker, result: ChecksResult) -> Breaker:
-    """Return the breaker with what a result adds to its memory; checks that no longer exist are forgotten."""
-    prefix = f"{result.table}: "
-    failing = {name: times for name, times in breaker.failing.items() if not name.startswith(prefix)}
+    """Return the breaker with what a result adds to its memory; of checks that did not run it says nothing."""
+    failing = dict(breaker.failing)
     for one in result.outcomes:
+        before = failing.pop(name := f"{result.table}: {one.name}", 0)
         if _counts(one):
-            failing[prefix + one.name] = breaker.failing.get(prefix + one.name, 0) + 1
+            failing[name] = before + 1
     counts = dict(breaker.row_counts)
     rule, rows, series = rules.row_count, result.rows, _series(result)
     if rule is not None and rows is not None and not rule.is_anomaly(rows, before=counts.get(series, ())):

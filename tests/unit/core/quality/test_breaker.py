@@ -17,7 +17,9 @@ from airflow_provider_lakehouse.core.quality.breaker import (
     plan_reset,
     plan_transition,
 )
+from airflow_provider_lakehouse.core.quality.checks import CheckOutcome
 from airflow_provider_lakehouse.core.quality.row_counts import RowCountRule
+from airflow_provider_lakehouse.core.quality.run import ChecksResult
 
 from .breakers import SCOPE, START, after, found, good
 
@@ -79,6 +81,11 @@ class TestOpening:
         results = [found("drop", table=table) for table in ("a.b", "a.c", "a.b", "a.c")]
         breaker = told(Breaker("a.*"), *results)
         assert (breaker.state, breaker.failing) == ("closed", {"a.b: amount": 2, "a.c: amount": 2})
+
+    def test_two_tasks_with_checks_of_their_own_do_not_disturb_each_other(self) -> None:
+        other = ChecksResult(SCOPE, 1, None, (CheckOutcome("id", "fail", 0),))
+        results = [found("drop"), other, found("drop"), other, found("drop")]
+        assert told(CLOSED, *results).reason == "broken 3 times in a row: amount"
 
     def test_counting_can_be_switched_off(self) -> None:
         rules = BreakerRules(consecutive_failures=None)
@@ -161,6 +168,16 @@ class TestProbing:
             now = opened.due_at
             opened = told(opened, found(), now=now)
         assert waits == [1, 2, 4, 8, 16, 24, 24]
+
+    def test_a_result_without_checks_is_no_evidence(self, probed: Breaker) -> None:
+        assert told(probed, ChecksResult(SCOPE, 2, 10, ()), by="probe", now=after(hours=1)) == probed
+
+    def test_a_broken_check_that_no_longer_runs_keeps_it_half_open_until_it_is_reset(self, probed: Breaker) -> None:
+        other = ChecksResult(SCOPE, 2, 10, (CheckOutcome("a new name", "fail", 0),))
+        half = told(probed, other, by="probe", now=after(hours=1))
+        assert (half.state, half.failing) == ("half_open", {"sales.orders: amount": 1})
+        assert plan_probe(RULES, half, by="next", now=after(hours=1)) is not None
+        assert plan_reset(half, by="ann", reason="renamed", now=after(hours=1)) is not None
 
     def test_a_quarantined_row_fails_a_probe_too(self, probed: Breaker) -> None:
         assert told(probed, found("quarantine"), by="probe").state == "open"
