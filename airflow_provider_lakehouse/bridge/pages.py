@@ -61,6 +61,11 @@ class PageKey:
         return f"{base.rstrip('/')}{URL_PREFIX}/page?{urlencode(vars(self))}"
 
 
+def are_kept() -> bool:
+    """Tell whether pages are kept: `[lakehouse] quality_pages` names a folder."""
+    return _folder() is not None
+
+
 def keep_page(html: str, context: Mapping[str, Any]) -> str:
     """Write the page of the running task, and return its address.
 

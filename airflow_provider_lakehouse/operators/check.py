@@ -12,8 +12,7 @@ from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.quality.checks import meaning_of
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
 from airflow_provider_lakehouse.operators.base import declared, now
-from airflow_provider_lakehouse.operators.guarded import GuardedOperator
-from airflow_provider_lakehouse.operators.quality_link import LakehouseQualityLink
+from airflow_provider_lakehouse.operators.judging import JudgingOperator
 from airflow_provider_lakehouse.operators.query_load import names_of
 from airflow_provider_lakehouse.operators.table_audit import TableAudit
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.tables.base import Table
 
 
-class LakehouseCheckOperator(GuardedOperator):
+class LakehouseCheckOperator(JudgingOperator):
     """Check a table, and fail when it breaks a check.
 
     A branch that fails is dropped, so that the batch can be staged anew; nothing else is touched. A branch that is gone
@@ -48,13 +47,13 @@ class LakehouseCheckOperator(GuardedOperator):
             columns in memory and needs seconds to start.
         severities: Only checks of these are asked; None for all. A load that sets rows aside has asked those of severity
             `quarantine` and `drop` already.
-        results: Table that keeps what was found, for the history of each check; None keeps nothing.
         drop_on_failure: Whether a branch that fails is dropped.
         is_blocking: Whether a check that fails fails the task. Otherwise the verdict is only announced, and consumers
             decide, see `LakehouseQualitySensor`: a task that fails has no asset event.
         breaker: Scope of the circuit breaker that opens and closes by the outcomes, see `GuardedOperator`; None for none.
             It never stops the check itself.
-        **options: Of every operator. Declare the table as outlet to have the verdict announced, see `quality_facts`.
+        **options: Of every operator, and `results`, the table that keeps what was found. Declare the table as outlet to
+            have the verdict announced, see `quality_facts`.
     """
 
     template_fields: Sequence[str] = (
@@ -62,7 +61,6 @@ class LakehouseCheckOperator(GuardedOperator):
         "breaker",
     )  # fmt: skip
     template_fields_renderers: ClassVar[dict[str, str]] = {"checks": "json"}
-    operator_extra_links = (*GuardedOperator.operator_extra_links, LakehouseQualityLink())
 
     def __init__(
         self,
@@ -74,7 +72,6 @@ class LakehouseCheckOperator(GuardedOperator):
         branch: str | None = None,
         runner: str = "lakehouse",
         severities: Sequence[str] | None = None,
-        results: str | None = "quality.results",
         drop_on_failure: bool = True,
         is_blocking: bool = True,
         **options: Any,  # noqa: ANN401
@@ -87,10 +84,8 @@ class LakehouseCheckOperator(GuardedOperator):
         self.branch = branch
         self.runner = runner
         self.severities = severities
-        self.results = results
         self.drop_on_failure = drop_on_failure
         self.is_blocking = is_blocking
-        self.quality_page = ""
         self.result: ChecksResult | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -111,7 +106,7 @@ class LakehouseCheckOperator(GuardedOperator):
         )
         self.lineage = SeenLineage({"checked": checked})
         self._log(result, audit.all_checks)
-        # KEEP self._keep(context, result, audit.all_checks)
+        self.keep_results(context, result, audit.all_checks)
         self._feed(context, result, seen)
         if result.failed and staged and self.drop_on_failure:
             require(table, Publishing, purpose="to drop a branch that failed").drop_branch(staged)

@@ -13,7 +13,7 @@ from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.base import declared, now
-from airflow_provider_lakehouse.operators.guarded import GuardedOperator
+from airflow_provider_lakehouse.operators.judging import JudgingOperator
 from airflow_provider_lakehouse.operators.query_load import ARGUMENTS, QueryLoad, names_of
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
 
 
-class LakehouseQueryOperator(GuardedOperator):
+class LakehouseQueryOperator(JudgingOperator):
     """Run a query over tables and load its rows into another, in one commit, staged on a branch where one is named.
 
     On retry: the token of the run decides. What was committed is not written again and the query does not run.
@@ -73,7 +73,6 @@ class LakehouseQueryOperator(GuardedOperator):
         branch: str | None = None,
         checks: Sequence[Mapping[str, Any] | Check] = (),
         contract: str | None = None,
-        results: str | None = "quality.results",
         quarantine: str = "quarantine.rows",
         reject_limit: Mapping[str, Any] | None = None,
         pipeline: str | None = None,
@@ -92,7 +91,6 @@ class LakehouseQueryOperator(GuardedOperator):
         self.branch = branch
         self.checks = checks
         self.contract = contract
-        self.results = results
         self.quarantine = quarantine
         self.reject_limit = reject_limit
         self.pipeline = pipeline
@@ -116,6 +114,7 @@ class LakehouseQueryOperator(GuardedOperator):
         )  # fmt: skip
         result = load.apply(self.hook, table, token=token, now=now(), run=str(context["ti"].run_id))
         self._tell(context, table, result, token)
+        self._judge(context, load, result)
         return as_json(result)
 
     def _tell(self, context: Context, table: Table, result: QueryResult, token: WriteToken) -> None:
@@ -135,6 +134,18 @@ class LakehouseQueryOperator(GuardedOperator):
         self.announce(context, seen, {"branch": self.branch} | {name: getattr(load, name) for name in facts})
         if is_staged:
             self.log.info("Readers see it when branch %s is published.", self.branch)
+
+    def _judge(self, context: Context, how: QueryLoad, result: QueryResult) -> None:
+        """Keep what the checks of rows found, and tell the breaker, under a name that the table's own checks do not have."""
+        if not result.checks:
+            return
+        from airflow_provider_lakehouse.core.quality.run import ChecksResult
+
+        version, rows = result.load.commit.version, result.rows_checked
+        contract = how.agreed.name if how.agreed else ""
+        found = ChecksResult(how.table, version, rows, result.checks, now(), contract=contract)
+        self.keep_results(context, found, how.row_checks)
+        self.tell_breaker(context, replace(found, table=f"{how.table}, rows on their way"))
 
     def _rows(self, tables: Mapping[str, TableView]) -> list[dict[str, Any]]:
         limited = f"SELECT * FROM ({self.sql.strip().rstrip(';')}\n) AS answer LIMIT {int(self.max_rows) + 1}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_lakehouse.bridge.contracts import TableContract
@@ -70,6 +71,16 @@ class QueryLoad:
 
         return mode_name(mode_from_json(self.mode))
 
+    @cached_property
+    def agreed(self) -> TableContract | None:
+        """The contract; None where there is none."""
+        return TableContract.read(self.contract, table=self.table) if self.contract else None
+
+    @cached_property
+    def row_checks(self) -> tuple[Check, ...]:
+        """What rows are judged by: what the contract sets aside, then the others."""
+        return (*(self.agreed.row_checks if self.agreed else ()), *map(check_from_json, self.checks))
+
     def on(self, branch: str) -> Self:
         """Return the same for another branch."""
         return replace(self, branch=branch)
@@ -87,7 +98,7 @@ class QueryLoad:
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
         from airflow_provider_lakehouse.core.quality.gate import row_level
 
-        agreed = TableContract.read(self.contract, table=self.table) if self.contract else None
+        agreed = self.agreed
         target = Target(
             table,
             mode_from_json(self.mode),
@@ -107,7 +118,7 @@ class QueryLoad:
             now=now,
             tables={name: TableView(source) for name, source in self.sources(hook).items()},
             parameters=self.parameters,
-            checks=row_level((*(agreed.row_checks if agreed else ()), *map(check_from_json, self.checks))),
+            checks=row_level(self.row_checks),
         )
 
 

@@ -271,7 +271,7 @@ class TestQuery:
     def test_the_link_is_known_after_the_task(self, context: Contexts, warehouse: str) -> None:
         operator = query(table="silver.orders")
         operator.execute(context())
-        (link,) = operator.operator_extra_links
+        link, _ = operator.operator_extra_links
         assert link.get_link(operator, ti_key=None) == f"{warehouse}/silver/orders"  # type: ignore[arg-type]
 
 
