@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from airflow.sdk import AsyncCallback, SyncCallback  # type: ignore[attr-defined]
 
-    from airflow_provider_lakehouse.core.contracts.contract import Contract, ServiceLevel
+    from airflow_provider_lakehouse.core.contracts.contract import Contract
+    from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 
 Since = Literal["logical_date", "queued_at"]
 _LEVELS: Final = ("latency", "freshness")
@@ -44,7 +45,8 @@ def deadlines_of_contract(
 
     Example:
         >>> from airflow.sdk import SyncCallback
-        >>> from airflow_provider_lakehouse.core.contracts.contract import Contract, ServiceLevel
+        >>> from airflow_provider_lakehouse.core.contracts.contract import Contract
+        >>> from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
         >>> contract = Contract("orders", "1.0.0", service_levels=(ServiceLevel("latency", 4, "h"),))
         >>> [(one.name, one.interval) for one in deadlines_of_contract(contract, callback=SyncCallback("builtins.print"))]
         [('orders: latency 4 h', datetime.timedelta(seconds=14400))]

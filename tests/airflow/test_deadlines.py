@@ -11,7 +11,8 @@ from airflow.serialization.decoders import decode_deadline_alert
 from airflow.serialization.serialized_objects import DagSerialization
 
 from airflow_provider_lakehouse.bridge.deadlines import deadlines_of_contract
-from airflow_provider_lakehouse.core.contracts.contract import Contract, ContractColumn, ContractTable, ServiceLevel
+from airflow_provider_lakehouse.core.contracts.contract import Contract, ContractColumn, ContractTable
+from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 
 TABLES = tuple(ContractTable(name, columns=(ContractColumn("at"),)) for name in ("orders", "items"))

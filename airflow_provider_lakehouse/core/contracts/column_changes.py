@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from airflow_provider_lakehouse.core.contracts.contract import ContractColumn
+    from airflow_provider_lakehouse.core.contracts.differences import Kind
 
 _WIDER: Final = "values may come that were promised not to"
 _NARROWER: Final = "values that were allowed are refused"
@@ -141,5 +142,5 @@ def _option(path: str, name: str, before: Any, after: Any) -> Difference:  # noq
     )
 
 
-def _bound(path: str, kind: Any, *, tighter: bool) -> Difference:  # noqa: ANN401
+def _bound(path: str, kind: Kind, *, tighter: bool) -> Difference:
     return Difference(path, kind, WRITERS, _NARROWER) if tighter else Difference(path, kind, READERS, _WIDER)

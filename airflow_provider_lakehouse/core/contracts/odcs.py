@@ -19,9 +19,9 @@ from airflow_provider_lakehouse.core.contracts.contract import (
     CustomProperty,
     Member,
     Rule,
-    ServiceLevel,
     Team,
 )
+from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.registry import require_extra
 

@@ -21,7 +21,8 @@ from airflow_provider_lakehouse.core.errors import InvalidRequestError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from airflow_provider_lakehouse.core.contracts.contract import Contract, Rule, ServiceLevel
+    from airflow_provider_lakehouse.core.contracts.contract import Contract, Rule
+    from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 
 _LESS_IS_MORE: Final = (
     "latency",

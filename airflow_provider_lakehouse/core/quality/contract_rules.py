@@ -16,7 +16,8 @@ from airflow_provider_lakehouse.core.quality.contract_conditions import among, l
 from airflow_provider_lakehouse.core.quality.contract_place import settings_of
 
 if TYPE_CHECKING:
-    from airflow_provider_lakehouse.core.contracts.contract import Comparison, Rule, ServiceLevel
+    from airflow_provider_lakehouse.core.contracts.contract import Comparison, Rule
+    from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
     from airflow_provider_lakehouse.core.errors import LakehouseError
     from airflow_provider_lakehouse.core.quality.checks import Check
     from airflow_provider_lakehouse.core.quality.contract_place import Place

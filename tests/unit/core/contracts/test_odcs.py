@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from airflow_provider_lakehouse.core.contracts.contract import Comparison, Contract, ServiceLevel
+from airflow_provider_lakehouse.core.contracts.contract import Comparison, Contract
 from airflow_provider_lakehouse.core.contracts.odcs import (
     contract_faults,
     contract_file_faults,
@@ -17,6 +17,7 @@ from airflow_provider_lakehouse.core.contracts.odcs import (
     read_contract_file,
     write_contract,
 )
+from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from tests.unit.core.contracts.contract_texts import HEAD, ORDERS, with_column, with_rule, with_schema
 
