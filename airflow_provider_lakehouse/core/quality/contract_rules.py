@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.quality.checks import Check
     from airflow_provider_lakehouse.core.quality.contract_place import Place
 
-GREAT_EXPECTATIONS: Final = "greatexpectations"
-OWN_ENGINE: Final = "lakehouse"
+_GREAT_EXPECTATIONS: Final = ("greatexpectations", "gx")
+_OWN_ENGINE: Final = "lakehouse"
 _TESTS: Final = {
     "mustBe": "= {0}", "mustNotBe": "<> {0}", "mustBeGreaterThan": "> {0}", "mustBeGreaterOrEqualTo": ">= {0}",
     "mustBeLessThan": "< {0}", "mustBeLessOrEqualTo": "<= {0}",
@@ -258,11 +258,11 @@ class _Making:
 
     def custom(self) -> Check:
         engine = re.sub(r"[^a-z]", "", self.rule.engine.casefold())
-        given = self._implementation()
-        if engine in (GREAT_EXPECTATIONS, "gx"):
-            return self._of_great_expectations(given)
-        if engine != OWN_ENGINE:
+        if engine not in (*_GREAT_EXPECTATIONS, _OWN_ENGINE):
             raise self._refused(f"rules of the engine {self.rule.engine!r} are not run here")
+        given = self._implementation()
+        if engine in _GREAT_EXPECTATIONS:
+            return self._of_great_expectations(given)
         settings = {**self._settings_of_all_rows, "columns": self.place.stored_columns}
         if set(given) == {"condition"}:
             return RowCheck(condition=str(given["condition"]), **settings)
@@ -279,14 +279,21 @@ class _Making:
                 "its implementation is not a `type` with `kwargs`, or has a `row_condition` in the syntax of pandas; "
                 "write that in SQL as the custom property `lakehouseRowCondition`"
             )
-        if kind.startswith("expect_column_") and not {"column", "column_A", "column_set", "column_list"} & set(
-            arguments
-        ):
-            arguments = {**({"column": self.place.name} if self.place.column else {}), **arguments}
+        about_column = kind.startswith("expect_column_") and self.place.column is not None
+        if about_column and not {"column", "column_A", "column_set", "column_list"} & set(arguments):
+            arguments = {"column": self.place.name, **arguments}
         for name in ("column", "column_A", "column_B"):
-            if isinstance(arguments.get(name), str) and (found := self.place.table.column(arguments[name])):
-                arguments[name] = found.stored_name
+            if name in arguments:
+                arguments[name] = self._stored(str(arguments[name]))
+        if isinstance(names := arguments.get("column_list"), list):
+            arguments["column_list"] = [self._stored(str(name)) for name in names]
         return self._expectation(kind, **arguments)
+
+    def _stored(self, name: str) -> str:
+        column = self.place.table.column(name)
+        if column is None:
+            raise self._refused(f"the table has no column {name!r}")
+        return column.stored_name
 
     def _implementation(self) -> dict[str, Any]:
         given = self.rule.implementation
@@ -332,16 +339,16 @@ class _Making:
 
 def _filled(rule: Rule, place: Place) -> str:
     """Return the query of a rule with its placeholders replaced by names."""
-    column = place.stored_columns[0] if place.column else None
+    column = quoted(place.stored_columns[0]) if place.column else None
     names = {"object": "checked", "table": "checked", "property": column, "column": column}
 
     def name(found: re.Match[str]) -> str:
         known = names.get(found[1])
-        if known is None and found[1] not in names and not found[0].startswith("$"):
+        if known is not None:
+            return known
+        if found[1] not in names and not found[0].startswith("$"):
             return found[0]  # such as how often a part of a regular expression repeats
-        if known is None:
-            raise place.refused(f"its query has the placeholder {found[0]!r}", line=rule.line, kind=InvalidRequestError)
-        return "checked" if known == "checked" else quoted(known)
+        raise place.refused(f"its query has the placeholder {found[0]!r}", line=rule.line, kind=InvalidRequestError)
 
     query = _PLACEHOLDER.sub(name, rule.query).strip().rstrip(";")
     if not query or _VARIABLE.search(query):

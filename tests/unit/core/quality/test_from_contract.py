@@ -371,6 +371,19 @@ def test_rules_of_other_engines_are_left_to_them_only_where_that_is_said() -> No
         (with_rule("{type: custom, engine: lakehouse, implementation: {sql: x}}"), "neither a `condition`"),
         (with_rule("{type: custom, engine: gx, implementation: 'a: [1'}"), "cannot be read"),
         (with_rule("{type: custom, engine: gx, implementation: text}"), "no mapping"),
+        (
+            with_rule(
+                '{type: custom, engine: gx, implementation: "{type: expect_column_to_exist, kwargs: {column: x}}"}'
+            ),
+            "no column 'x'",
+        ),
+        (
+            with_rule(
+                "{type: custom, engine: gx, implementation: "
+                "{type: expect_compound_columns_to_be_unique, kwargs: {column_list: [a, x]}}}"
+            ),
+            "no column 'x'",
+        ),
         (with_rule("{type: custom, engine: gx, implementation: {kwargs: {}}}"), "not a `type`"),
         (
             with_column("{name: c, logicalType: object, logicalTypeOptions: {maxProperties: 1}}"),
