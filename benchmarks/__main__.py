@@ -12,8 +12,8 @@ from benchmarks.measure import ROOT, measure, versions
 from benchmarks.report import table
 
 PEERS = (
-    "airflow-provider-lakehouse", "apache-airflow", "awswrangler", "connectorx", "deltalake", "dlt", "duckdb", "pandas",
-    "pyarrow", "pyiceberg",
+    "airflow-provider-lakehouse", "apache-airflow", "awswrangler", "connectorx", "deltalake", "dlt", "duckdb",
+    "great-expectations", "pandas", "pyarrow", "pyiceberg",
 )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from benchmarks.area import Job
 if TYPE_CHECKING:
     from benchmarks.area import Area, Contender
 
-AREAS = ("bulk", "files", "merge", "scd2", "parse", "query")
+AREAS = ("bulk", "files", "merge", "scd2", "parse", "query", "quality")
 REPORT = "benchmarks-report "
 """Start of the line that carries the answer: libraries print lines of their own."""
 

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.quality import aggregates, groups, structure
 from airflow_provider_lakehouse.core.quality.checks import Expectation, RowCheck
-from airflow_provider_lakehouse.core.quality.conditions import is_row_check, looked_at, row_test, violation_sql
+from airflow_provider_lakehouse.core.quality.conditions import (
+    counted_sql,
+    is_row_check,
+    looked_at,
+    row_test,
+    violation_sql,
+)
 from airflow_provider_lakehouse.core.quality.questions import (
     CHECKED,
     Finding,
@@ -133,4 +139,4 @@ def _row_question(check: Expectation, schema: Schema) -> Question:
         missing = f"{looked} - {filtered(f'count({test.present})', rows)}"
     else:
         missing = filtered("count(*)", both(rows, test.missing)) if test.missing else "0"
-    return Question(counted(check), (looked, missing, filtered("count(*)", violation_sql(check, schema))))
+    return Question(counted(check), (looked, missing, filtered("count(*)", counted_sql(test, rows))))

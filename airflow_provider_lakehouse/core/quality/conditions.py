@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,11 +25,13 @@ class RowTest:
         met: SQL that is true where the row is as it should be, false where it is not, and null where it is left out.
         missing: SQL that is true where the row is left out; empty where no row is.
         present: SQL whose value is null exactly where the row is left out; empty where `missing` says so alone.
+        broken: SQL that is true where `met` is false, and not true elsewhere, in a form that is faster to count; empty for none.
     """
 
     met: str
     missing: str = ""
     present: str = ""
+    broken: str = ""
 
 
 def violation_sql(check: RowCheck | Expectation, schema: Schema) -> str:
@@ -55,6 +57,12 @@ def violation_sql(check: RowCheck | Expectation, schema: Schema) -> str:
         return f"({_whole(check.condition)}) IS NOT TRUE"
     broken = f"({row_test(check, schema).met}) IS FALSE"
     return f"({looked_at(check)} AND {broken})" if check.row_condition else broken
+
+
+def counted_sql(test: RowTest, rows: str) -> str:
+    """Return SQL that is true for the rows to count as broken among those that meet a condition, and not true for others."""
+    broken = test.broken or f"({test.met}) IS FALSE"
+    return f"{rows} AND ({broken})" if rows else broken
 
 
 def looked_at(check: Expectation) -> str:
@@ -97,6 +105,13 @@ def range_sql(value: str, low: str, high: str, *, given: Any) -> str:  # noqa: A
     return " AND ".join(filter(None, (above, below)))
 
 
+def outside_sql(value: str, low: str, high: str, *, given: Any) -> str:  # noqa: ANN401
+    """Return SQL that is true for values outside of a range; an empty end is open."""
+    below = f"{value} {'<=' if given.get('strict_min') else '<'} {low}" if low else ""
+    above = f"{value} {'>=' if given.get('strict_max') else '>'} {high}" if high else ""
+    return " OR ".join(filter(None, (below, above)))
+
+
 def ends_of(given: Any, columns: Columns, name: str) -> tuple[str, str]:  # noqa: ANN401
     """Return the SQL of the ends of a range of a column's values; empty where an end is open."""
     low, high = given.get("min_value"), given.get("max_value")
@@ -114,61 +129,79 @@ def left_out(values: list[str], rule: str) -> str:
     return f"({mark.join(f'{value} IS NULL' for value in values)})"
 
 
-def _present(value: str, met: str) -> RowTest:
-    return RowTest(met, f"{value} IS NULL", value)
+def _present(value: str, met: str, *, broken: str = "") -> RowTest:
+    return RowTest(met, f"{value} IS NULL", value, broken or f"NOT ({met})")
 
 
 def _not_null(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
-    return RowTest(f"{columns.value(given['column'])} IS NOT NULL")
+    value = columns.value(given["column"])
+    return RowTest(f"{value} IS NOT NULL", broken=f"{value} IS NULL")
 
 
 def _null(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
-    return RowTest(f"{columns.value(given['column'])} IS NULL")
+    value = columns.value(given["column"])
+    return RowTest(f"{value} IS NULL", broken=f"{value} IS NOT NULL")
 
 
 def _in_set(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     value = columns.value(given["column"])
-    return _present(value, f"{value} IN ({columns.literals(given['value_set'], given['column'])})")
+    return _present(value, _member(value, given, columns))
 
 
 def _not_in_set(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     value = columns.value(given["column"])
-    return _present(value, f"{value} NOT IN ({columns.literals(given['value_set'], given['column'])})")
+    member = _member(value, given, columns)
+    return _present(value, f"NOT ({member})", broken=member)
+
+
+def _member(value: str, given: Any, columns: Columns) -> str:  # noqa: ANN401
+    """Return SQL that is true for members of a set. Whole numbers without a gap are a range, which is faster to compare."""
+    members = set(given["value_set"])
+    if columns.type_of(given["column"]).name in ("int", "long") and all(type(one) is int for one in members):
+        low, high = min(members), max(members)
+        if high - low + 1 == len(members):
+            return f"{value} BETWEEN {low} AND {high}"
+    return f"{value} IN ({columns.literals(given['value_set'], given['column'])})"
 
 
 def _between(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
-    value = columns.value(given["column"])
-    return _present(value, range_sql(value, *ends_of(given, columns, given["column"]), given=given))
+    value, ends = columns.value(given["column"]), ends_of(given, columns, given["column"])
+    return _present(value, range_sql(value, *ends, given=given), broken=outside_sql(value, *ends, given=given))
+
+
+def _of_text(given: Any, columns: Columns, met: str, *, broken: str = "") -> RowTest:  # noqa: ANN401
+    """Return a test of a value as text; whether there is one is told by the value itself."""
+    return _present(columns.value(given["column"]), met, broken=broken)
 
 
 def _lengths(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     value = columns.text(given["column"])
     low, high = given.get("min_value"), given.get("max_value")
     ends = ("" if low is None else str(low), "" if high is None else str(high))
-    return _present(value, range_sql(f"length({value})", *ends, given=given))
+    return _of_text(given, columns, range_sql(f"length({value})", *ends, given=given))
 
 
 def _length(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     value = columns.text(given["column"])
-    return _present(value, f"length({value}) = {given['value']}")
+    return _of_text(given, columns, f"length({value}) = {given['value']}")
 
 
 def _matches(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     value = columns.text(given["column"])
     patterns = given.get("regex_list") or (given["regex"],)
     mark = " AND " if given.get("match_on") == "all" else " OR "
-    return _present(value, mark.join(f"regexp_matches({value}, {text(one)})" for one in patterns))
+    return _of_text(given, columns, mark.join(f"regexp_matches({value}, {text(one)})" for one in patterns))
 
 
 def _matches_not(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     found = _matches({**given, "match_on": "any"}, columns)
-    return _present(found.present, f"NOT ({found.met})")
+    return _of_text(given, columns, f"NOT ({found.met})", broken=found.met)
 
 
 def _dated(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     value = columns.text(given["column"])
     parsed = f"try_strptime({value}, {text(given['strftime_format'])}) IS NOT NULL"
-    return _present(value, f"CASE WHEN {value} IS NOT NULL THEN {parsed} END")
+    return _of_text(given, columns, f"CASE WHEN {value} IS NOT NULL THEN {parsed} END")
 
 
 def _judged(values: list[str], rule: str, met: str) -> RowTest:
@@ -192,12 +225,23 @@ def _list_rule(given: Any) -> str:  # noqa: ANN401
 
 def _equal(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     first, second = _pair(given, columns)
-    return _judged([first, second], _pair_rule(given), f"{first} = {second}")
+    return _judged_pair(first, second, _pair_rule(given), "=", "<>")
 
 
 def _greater(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
     first, second = _pair(given, columns)
-    return _judged([first, second], _pair_rule(given), f"{first} {'>=' if given.get('or_equal') else '>'} {second}")
+    met, broken = (">=", "<") if given.get("or_equal") else (">", "<=")
+    return _judged_pair(first, second, _pair_rule(given), met, broken)
+
+
+def _judged_pair(first: str, second: str, rule: str, met: str, broken: str) -> RowTest:
+    test = _judged([first, second], rule, f"{first} {met} {second}")
+    counted = {
+        "both_values_are_missing": f" OR ({first} IS NULL) <> ({second} IS NULL)",
+        "either_value_is_missing": "",
+        "neither": f" OR {first} IS NULL OR {second} IS NULL",
+    }[rule]
+    return replace(test, broken=f"{first} {broken} {second}{counted}")
 
 
 def _pair_in_set(given: Any, columns: Columns) -> RowTest:  # noqa: ANN401
