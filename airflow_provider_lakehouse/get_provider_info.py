@@ -25,6 +25,7 @@ def get_provider_info() -> dict[str, Any]:
             "operators.publish",
             "operators.rollback",
             "operators.reset_breaker",
+            "operators.quarantine",
         ),
         "sensors": _modules("sensors.table", "sensors.breaker", "sensors.quality"),
         "triggers": _modules("triggers.table", "triggers.breaker"),

@@ -39,6 +39,13 @@ def kept_plan(
     return found
 
 
+def forget_plan(context: Mapping[str, Any], *, key: str = PLAN_KEY) -> None:
+    """Forget a plan that can never be done, so that clearing the task decides anew."""
+    store = context.get("task_state_store")
+    if store is not None:
+        store.delete(key)
+
+
 class KeptBatches:
     """Which batches a task instance has taken up, in whatever try, so that it can tell what follows of all of them.
 

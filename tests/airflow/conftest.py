@@ -79,6 +79,9 @@ class Store:
     def set(self, key: str, value: Any, *, retention: Any = None) -> None:
         self.values[key] = json.dumps(value)
 
+    def delete(self, key: str) -> None:
+        self.values.pop(key, None)
+
 
 @pytest.fixture
 def context() -> Callable[..., dict[str, Any]]:

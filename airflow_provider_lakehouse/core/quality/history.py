@@ -52,8 +52,8 @@ RESULTS_SPEC: Final = TableSpec(
 """What the table of results looks like.
 
 It is partitioned by month and by nothing else: a run is one instant, so it adds one file whatever it checked, partitions are
-twelve a year, and compacting a month that is over leaves one file for good. The month is a column, as not every format has hidden
-partitions.
+twelve a year, and compacting a month that is over leaves one file for good. The month is a column, as not every format has
+hidden partitions.
 """
 RESULTS_RELATION: Final = "results"
 DEFAULT_LAST: Final = 100

@@ -12,19 +12,23 @@ from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.engines.duckdb import open_engine
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.flows import Target, load_query, release_quarantined
+from airflow_provider_lakehouse.core.load.apply import apply_load
 from airflow_provider_lakehouse.core.load.modes import Append, Merge
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
 from airflow_provider_lakehouse.core.load.quarantine import write_rejects
 from airflow_provider_lakehouse.core.quality.checks import RowCheck, TableCheck
+from airflow_provider_lakehouse.core.quality.expiry import apply_expire, plan_expire
 from airflow_provider_lakehouse.core.quality.quarantine import Selection, inspect_quarantined, list_quarantined
-from airflow_provider_lakehouse.core.quality.release_apply import unfinished_releases
+from airflow_provider_lakehouse.core.quality.release_apply import apply_release, unfinished_releases
 from airflow_provider_lakehouse.core.quality.release_plan import ReleasePlan, plan_release, read_quarantined
+from airflow_provider_lakehouse.core.schema import Schema
 from airflow_provider_lakehouse.core.sources.base import RejectedRow, Rejects
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, WriteToken
+from airflow_provider_lakehouse.core.sources.quarantine import QUARANTINE_SPEC
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
 from airflow_provider_lakehouse.core.tables.memory.table import open_catalog
+from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 NOW = datetime(2026, 2, 1, tzinfo=UTC)
@@ -272,27 +276,16 @@ def test_a_target_that_refuses_the_rows_leaves_them_free_for_another_plan(shop: 
     assert shop.loaded() == [(1, 5), (2, 1), (3, 7), (4, 2)]
 
 
-@pytest.mark.parametrize("dies_after", ["claim", "load"])
-def test_a_release_that_died_is_finished_from_what_the_table_remembers(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, dies_after: str
-) -> None:
-    commits: list[str] = []
-
-    def dying(commit: Callable[..., Any]) -> Callable[..., Any]:
-        def run(change: Any, *, token: WriteToken) -> Any:
-            if len(commits) == (1 if dies_after == "claim" else 2):
-                raise KeyboardInterrupt
-            commits.append(token.pipeline)
-            return commit(change, token=token)
-
-        return run
+@pytest.mark.parametrize("dies_before_load", [True, False], ids=["before the load", "after the load"])
+def test_a_release_that_died_is_finished_from_what_the_table_remembers(shop: Shop, dies_before_load: bool) -> None:
+    def dies(rows: pa.RecordBatchReader, *, token: WriteToken) -> Any:
+        if not dies_before_load:
+            apply_load(shop.orders, rows, mode=Append(), token=token, engine=ENGINE, now=NOW)
+        raise KeyboardInterrupt
 
     plan = shop.plan(correction=CORRECTION)
-    with monkeypatch.context() as patched:
-        for table in (shop.quarantine, shop.orders):
-            patched.setattr(table, "commit", dying(table.commit))
-        with pytest.raises(KeyboardInterrupt):
-            shop.release(plan)
+    with pytest.raises(KeyboardInterrupt):
+        apply_release(plan, shop.quarantine, target=shop.orders, load=dies, engine=ENGINE)
     assert shop.plan(correction=CORRECTION).rows_claimed == 3
     assert shop.plan(correction=CORRECTION).is_empty
 
@@ -302,3 +295,64 @@ def test_a_release_that_died_is_finished_from_what_the_table_remembers(
     assert shop.release(plan).is_replay
     assert shop.loaded() == [(1, 5), (2, 1), (3, 7), (4, 2)]
     assert shop.refused() == []
+
+
+def expired(shop: Shop, *, days: int = 7, dry_run: bool = False, target: str | None = None) -> Any:
+    plan = plan_expire(
+        shop.quarantine, engine=ENGINE, older_than=timedelta(days=days), now=NOW + timedelta(days=8), target=target
+    )
+    return apply_expire(plan, shop.quarantine, engine=ENGINE, dry_run=dry_run)
+
+
+def test_what_is_old_enough_is_listed_and_kept_unless_asked_otherwise(shop: Shop) -> None:
+    plan = plan_expire(shop.quarantine, engine=ENGINE, older_than=timedelta(days=7), now=NOW + timedelta(days=8))
+    assert (plan.rows, plan.checks) == (3, {"amount is positive": 3})
+    assert apply_expire(plan, shop.quarantine, engine=ENGINE).rows_expired == 0
+    assert len(shop.refused()) == 3
+
+
+def test_what_is_old_enough_is_removed_and_leaves_its_counts(shop: Shop) -> None:
+    shop.load(pa.table({"id": [9], "amount": [-9]}), batch="2", now=NOW + timedelta(days=2))
+    assert expired(shop, target="silver.other").rows_expired == 0
+    assert expired(shop).rows_expired == 3
+    assert shop.refused() == [('{"id":9,"amount":-9}', "amount is positive")]
+    summary = shop.quarantine.history()[-1].summary  # type: ignore[attr-defined]
+    assert (summary["lakehouse.quarantine"], summary["lakehouse.checks"]) == ("expired", '{"amount is positive": 3}')
+
+
+def test_a_plan_of_expiry_applied_twice_removes_once_and_nothing_that_came_later(shop: Shop) -> None:
+    plan = plan_expire(shop.quarantine, engine=ENGINE, older_than=timedelta(days=7), now=NOW + timedelta(days=8))
+    shop.load(pa.table({"id": [9], "amount": [-9]}), batch="late", now=NOW)
+    found = [apply_expire(plan, shop.quarantine, engine=ENGINE, dry_run=False).rows_expired for _ in range(2)]
+
+    assert found == [3, 3]
+    assert len(shop.refused()) == 1
+
+
+def test_rows_that_a_release_has_claimed_do_not_expire(shop: Shop) -> None:
+    def dies(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        apply_release(shop.plan(checks=()), shop.quarantine, target=shop.orders, load=dies, engine=ENGINE)
+    assert expired(shop).plan.rows == 0
+
+
+def test_rows_of_an_earlier_shape_can_be_seen_and_expire(tmp_path: Path) -> None:
+    table = open_catalog(CatalogSettings("memory", f"memory://{tmp_path}")).table("quarantine.rows")
+    earlier = Schema(QUARANTINE_SPEC.schema.columns[:7])
+    table.create(TableSpec(earlier))
+    old = {"reason": "odd", "payload": "1,2", "pipeline": "p", "batch": "1", "rejected_at": NOW}
+    rows = pa.Table.from_pylist([old], schema=earlier.to_arrow())
+    table.commit(Change(rows=rows.to_reader()), token=WriteToken("p", "1"))
+
+    (group,) = list_quarantined(table, engine=ENGINE).groups
+    assert (group.check, group.rows, group.releasable_rows) == ("odd", 1, 0)
+    plan = plan_expire(table, engine=ENGINE, older_than=timedelta(days=1), now=LATER + timedelta(seconds=1))
+    assert apply_expire(plan, table, engine=ENGINE, dry_run=False).rows_expired == 1
+
+
+@pytest.mark.parametrize("age", [timedelta(0), timedelta(days=-1)])
+def test_an_age_that_is_none_is_refused(shop: Shop, age: timedelta) -> None:
+    with pytest.raises(InvalidRequestError, match="positive age"):
+        plan_expire(shop.quarantine, engine=ENGINE, older_than=age, now=NOW)
