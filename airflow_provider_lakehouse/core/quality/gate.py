@@ -236,7 +236,7 @@ def _counted(checks: tuple[RowLevelCheck, ...]) -> tuple[Mapping[int, str], Mapp
         if not isinstance(check, Expectation):
             continue
         if check.row_condition:
-            looked_at[number] = f"({check.row_condition}) IS TRUE"
+            looked_at[number] = f"({check.row_condition}\n) IS TRUE"
         if check.columns and check.type not in _ABOUT_NULLS:
             nulls = " AND ".join(f"{quoted(name)} IS NULL" for name in check.columns)
             missing[number] = f"{nulls} AND {looked_at[number]}" if number in looked_at else nulls
