@@ -3,7 +3,9 @@
 A run takes the days of its configuration (`since`, `until`), or the one day of its partition. Files land as an upstream would
 deliver them, in three formats, some twice and one broken. Bronze keeps every line once, with where it came from. Silver is typed
 and conformed, products and households with their history. Gold is what people ask for: stores, departments, households, baskets.
-Refused rows are in `quarantine.rows`, with the reason.
+Every table keeps a contract (`contracts/retail`): it says what columns there are, which rows are set aside in `quarantine.rows`,
+and what is checked before it is published. What checks found is in `quality.results`. A table that breaks its contract opens
+its circuit breaker, and is loaded no further until somebody has looked.
 """
 
 from __future__ import annotations
@@ -14,102 +16,55 @@ from pathlib import Path
 
 from airflow.sdk import DAG, CronPartitionTimetable, Param, task
 
-from airflow_provider_lakehouse.core.quality.checks import RowCheck, TableCheck
-from airflow_provider_lakehouse.samples.retail_contract import COLUMNS
 from airflow_provider_lakehouse.task_groups.medallion import DerivedTable, LandedTable, medallion
 
 LANDING = os.environ.get("LAKEHOUSE_RETAIL_LANDING", "/tmp/lakehouse/landing")  # noqa: S108
 SQL = Path(__file__).parent / "sql" / "retail"
-
-MONEY = ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
+CONTRACTS = Path(__file__).parent / "contracts" / "retail"
 FACTS = ("silver.sales",)
+BREAKER = {"severities": ["fail"], "consecutive_failures": 5}
 
 
-def landed(name: str, *required: str) -> LandedTable:
+def contract(layer: str) -> str:
+    """Return the file that says what the tables of a layer promise."""
+    return str(CONTRACTS / f"{layer}.odcs.yaml")
+
+
+def landed(name: str) -> LandedTable:
     """Return the bronze table of one kind of file."""
-    return LandedTable(f"bronze.{name}", f"{LANDING}/{name}/*", columns=COLUMNS[name], required=required)
+    return LandedTable(f"bronze.{name}", f"{LANDING}/{name}/*", contract=contract("bronze"))
 
 
-def sql(name: str) -> str:
-    """Return the SQL that fills a table."""
-    return (SQL / f"{name}.sql").read_text()
+def derived(table: str, mode: dict[str, object], *, reads: tuple[str, ...], follows: str) -> DerivedTable:
+    """Return a table that a query makes of others, and that keeps the contract of its layer."""
+    layer, name = table.split(".")
+    sql = (SQL / f"{layer}_{name}.sql").read_text()
+    return DerivedTable(table, sql, reads, f"bronze.{follows}", mode, contract=contract(layer))
 
 
-def unique(*keys: str) -> TableCheck:
-    """Return a check that a key stands once."""
-    names = ", ".join(keys)
-    return TableCheck(f"{names} is unique", f"SELECT {names} FROM checked GROUP BY ALL HAVING count(*) > 1")
+def merged(table: str, *keys: str, reads: tuple[str, ...] = FACTS, follows: str = "transactions") -> DerivedTable:
+    """Return a table whose rows are corrected by their key."""
+    return derived(table, {"mode": "merge", "keys": list(keys)}, reads=reads, follows=follows)
 
 
 def history(name: str, key: str) -> DerivedTable:
     """Return a silver table that keeps every state of a thing."""
-    overlap = (
-        f"SELECT {key} FROM checked GROUP BY {key} HAVING count(*) FILTER (is_current) > 1 "
-        "OR count(*) <> count(DISTINCT valid_from)"
-    )
-    return DerivedTable(
-        f"silver.{name}",
-        sql(f"silver_{name}"),
-        reads=(f"bronze.{name}",),
-        follows=f"bronze.{name}",
-        mode={"mode": "scd2", "keys": [key], "effective_at": "extract_date", "delete_when": "source.gone"},
-        checks=(TableCheck("at most one current state", overlap),),
-    )
-
-
-def mart(name: str, *keys: str, reads: tuple[str, ...] = FACTS) -> DerivedTable:
-    """Return a gold table, corrected for the days on which something came."""
-    return DerivedTable(
-        f"gold.{name}",
-        sql(f"gold_{name}"),
-        reads=reads,
-        follows="bronze.transactions",
-        mode={"mode": "merge", "keys": list(keys)},
-        checks=(unique(*keys), RowCheck("money is there", "sales_value IS NOT NULL AND lines > 0")),
-    )
+    mode = {"mode": "scd2", "keys": [key], "effective_at": "extract_date", "delete_when": "source.gone"}
+    return derived(f"silver.{name}", mode, reads=(f"bronze.{name}",), follows=name)
 
 
 SILVER = (
-    DerivedTable(
-        "silver.transactions",
-        sql("silver_transactions"),
-        reads=("bronze.transactions",),
-        follows="bronze.transactions",
-        mode={"mode": "merge", "keys": ["basket_id", "product_id"]},
-        row_checks=(
-            RowCheck("quantity is not negative", "quantity >= 0", "quarantine"),
-            RowCheck("product_id is positive", "product_id > 0", "quarantine"),
-            RowCheck("basket_id is there", "basket_id IS NOT NULL", "quarantine"),
-            RowCheck("money is not negative", " AND ".join(f"{name} >= 0" for name in MONEY), "quarantine"),
-        ),
-        checks=(unique("basket_id", "product_id"), RowCheck("business date is there", "business_date IS NOT NULL")),
-    ),
+    merged("silver.transactions", "basket_id", "product_id", reads=("bronze.transactions",)),
     history("products", "product_id"),
     history("households", "household_id"),
-    DerivedTable(
-        "silver.coupons",
-        sql("silver_coupons"),
-        reads=("bronze.coupons",),
-        follows="bronze.coupons",
-        mode={"mode": "merge", "keys": ["coupon_upc", "product_id", "campaign_id"]},
-        checks=(unique("coupon_upc", "product_id", "campaign_id"),),
-    ),
+    merged("silver.coupons", "coupon_upc", "product_id", "campaign_id", reads=("bronze.coupons",), follows="coupons"),
 )
-SALES = (
-    DerivedTable(
-        "silver.sales",
-        sql("silver_sales"),
-        reads=("silver.transactions", "silver.products"),
-        follows="bronze.transactions",
-        mode={"mode": "merge", "keys": ["basket_id", "product_id"]},
-        checks=(RowCheck("department is there", "department IS NOT NULL"),),
-    ),
-)
+SALES = (merged("silver.sales", "basket_id", "product_id", reads=("silver.transactions", "silver.products")),)
 GOLD = (
-    mart("store_daily", "business_date", "store_id"),
-    mart("department_daily", "business_date", "department"),
-    mart("household_daily", "business_date", "household_id", reads=(*FACTS, "silver.households")),
-    mart("baskets", "basket_id"),
+    merged("gold.store_daily", "business_date", "store_id"),
+    merged("gold.department_daily", "business_date", "department"),
+    merged("gold.household_daily", "business_date", "household_id", reads=(*FACTS, "silver.households")),
+    merged("gold.baskets", "basket_id"),
 )
 
 with DAG(
@@ -145,11 +100,7 @@ with DAG(
     layers = {"silver": SILVER, "sales": SALES, "gold": GOLD}
     land() >> medallion(
         group_id="retail",
-        bronze=(
-            landed("transactions", "household_id", "store_id", "product_id"),
-            landed("products", "product_id"),
-            landed("households", "household_id"),
-            landed("coupons", "coupon_upc"),
-        ),
+        bronze=tuple(landed(name) for name in ("transactions", "products", "households", "coupons")),
         layers=layers,
+        breaker=BREAKER,
     )

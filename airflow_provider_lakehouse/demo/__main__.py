@@ -17,7 +17,13 @@ from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.errors import UnavailableError
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
-from airflow_provider_lakehouse.demo.reconcile import reconcile, refused_rows, report_tables, totals_line
+from airflow_provider_lakehouse.demo.reconcile import (
+    reconcile,
+    refused_rows,
+    report_quality,
+    report_tables,
+    totals_line,
+)
 from airflow_provider_lakehouse.demo.runs import Killer, Runs
 from airflow_provider_lakehouse.demo.server import AirflowServer, ServerSettings
 from airflow_provider_lakehouse.samples import retail
@@ -26,7 +32,7 @@ from airflow_provider_lakehouse.samples.retail_contract import BROKEN_DAY, END, 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from airflow_provider_lakehouse.demo.reconcile import TableReport
+    from airflow_provider_lakehouse.demo.reconcile import QualityReport, TableReport
     from airflow_provider_lakehouse.demo.runs import RunReport
 
 DAG_ID: Final = "medallion_retail"
@@ -73,6 +79,7 @@ class Story:
         extra = {"format": self.format, "warehouse": self.warehouse, "memory_limit_mb": MEMORY_LIMIT_MB}
         connections = {"lakehouse_default": {"conn_type": "lakehouse", "extra": extra}}
         variables = {"LAKEHOUSE_RETAIL_LANDING": str(self.root / "landing"), "LAKEHOUSE_RETAIL_FORMAT": self.format}
+        variables["AIRFLOW__LAKEHOUSE__QUALITY_PAGES"] = str(self.root / "quality")
         return AirflowServer(
             ServerSettings(self.root / "airflow", self.dags, connections, port=port, variables=variables)
         )
@@ -126,6 +133,9 @@ def conclude(story: Story, reports: Sequence[RunReport], *, seconds: float) -> i
     for row in refused_rows(catalog, engine=engine):
         line = f" line {row['source_row']}" if row["source_row"] else ""
         say(f"  {row['source']}{line}: {row['reason']}")
+    say("\nChecks of the contracts, over all runs (tables quality.results and quality.breakers):")
+    for quality in report_quality(catalog, engine=engine):
+        say(_quality_row(quality))
     totals = retail.expected_totals(since=story.since, until=story.until).total
     checked = reconcile(catalog, engine=engine, expected=totals)
     say(f"\n{totals_line(checked)}")
@@ -141,6 +151,12 @@ def _row(table: TableReport) -> str:
         f"{table.table:24} {offered:>10} {table.rows:>10,} {table.rows_quarantined:>11,} {table.files:>6,} "
         f"{table.size_bytes / MIB:>7.1f} {table.commits:>7}  {table.version}"
     )
+
+
+def _quality_row(one: QualityReport) -> str:
+    broken = "; ".join(f"broken in {times} run{'s' if times > 1 else ''}: {name}" for name, times in one.broken.items())
+    found = f"{one.checks} checks, asked {one.asked} times, {broken or 'never broken'}"
+    return f"  {one.table:22} breaker {one.breaker:9} {found}"
 
 
 def ui(story: Story, *, port: int) -> int:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.engines.base import TableView
+from airflow_provider_lakehouse.core.quality.breaker_log import BreakerLog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from airflow_provider_lakehouse.core.engines.base import Engine
     from airflow_provider_lakehouse.core.tables.base import Catalog
@@ -21,6 +22,8 @@ LAYERS: Final = (
 )
 QUARANTINE: Final = "quarantine.rows"
 LEDGER: Final = "ledger.files"
+RESULTS: Final = "quality.results"
+BREAKERS: Final = "quality.breakers"
 _MONEY: Final = ("sales_value", "retail_disc", "coupon_disc", "coupon_match_disc")
 
 
@@ -125,6 +128,46 @@ def refused_rows(catalog: Catalog, *, engine: Engine) -> list[dict[str, Any]]:
         "GROUP BY ALL ORDER BY source, source_row, reason"
     )
     return _rows(engine, catalog, sql, QUARANTINE)
+
+
+@dataclass(frozen=True)
+class QualityReport:
+    """What the checks of one table found, over all runs.
+
+    Args:
+        table: `namespace.table`.
+        checks: Different checks.
+        asked: How often one was asked, over all runs.
+        broken: How often one was broken, by its name.
+        breaker: State of the circuit breaker.
+        remembered: What the breaker remembers as broken.
+    """
+
+    table: str
+    checks: int
+    asked: int
+    broken: Mapping[str, int]
+    breaker: str
+    remembered: tuple[str, ...]
+
+
+def report_quality(catalog: Catalog, *, engine: Engine) -> tuple[QualityReport, ...]:
+    """Tell what checks found in each table, and whether its breaker lets loads pass."""
+    sql = (
+        "SELECT table_name, check_name, count(*) AS asked, count(*) FILTER (verdict <> 'passed') AS broken "
+        f"FROM {RESULTS} GROUP BY ALL ORDER BY table_name, check_name"
+    )
+    by_table: dict[str, list[dict[str, Any]]] = {}
+    for row in _rows(engine, catalog, sql, RESULTS):
+        by_table.setdefault(row["table_name"], []).append(row)
+    log = BreakerLog(catalog.table(BREAKERS))
+    found = []
+    for name, rows in by_table.items():
+        breaker = log.read(name)
+        broken = {row["check_name"]: row["broken"] for row in rows if row["broken"]}
+        asked = sum(row["asked"] for row in rows)
+        found.append(QualityReport(name, len(rows), asked, broken, breaker.state, tuple(breaker.failing)))
+    return tuple(found)
 
 
 def _landed(catalog: Catalog, engine: Engine) -> dict[str, int]:
