@@ -184,6 +184,16 @@ class LoadSpecification:
         periods = [(row["v"], row["valid_from"].day, row["is_current"]) for row in found]
         assert periods == [("a", 1, False), ("b", 5, False), ("c", 10, True)]
 
+    def test_a_history_may_be_identified_by_key_and_start(self) -> None:
+        import pyarrow as pa
+
+        starts = [Column(c.name, c.type, nullable=c.name != "valid_from") for c in PERIODS]
+        table = self.made(Column("id", "long", nullable=False), VALUE, *starts, identifier=("id", "valid_from"))
+        for day, value in ((1, "a"), (5, "b")):
+            self.load(table, pa.table({"id": [1], "v": [value], "at": [date(2026, 1, day)]}), Scd2(("id",), "at"))
+        found = table.read().read_all().sort_by("valid_from").to_pylist()
+        assert [(row["v"], row["valid_from"].day) for row in found] == [("a", 1), ("b", 5)]
+
     def test_an_empty_extract_removes_everything_only_when_that_is_allowed(self) -> None:
         import pyarrow as pa
 

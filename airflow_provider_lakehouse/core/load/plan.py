@@ -98,8 +98,10 @@ class LoadPlan:
 
     @property
     def schema(self) -> Schema:
-        """The table's schema after the schema changes."""
-        return Schema(tuple(Column(c.name, c.type, nullable=c.nullable) for c in self.columns), self.identifier)
+        """The table's schema after the schema changes; columns that the mode fills are null until it has."""
+        filled = {c.name for c in self.columns if c.how == "fill"}
+        identifier = tuple(name for name in self.identifier if name not in filled)
+        return Schema(tuple(Column(c.name, c.type, nullable=c.nullable) for c in self.columns), identifier)
 
     @property
     def given(self) -> tuple[str, ...]:
