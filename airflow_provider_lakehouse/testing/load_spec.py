@@ -21,6 +21,7 @@ from airflow_provider_lakehouse.core.load.modes import Append, Dedup, Merge, Ove
 from airflow_provider_lakehouse.core.load.policy import FREEZE, SchemaPolicy
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.tables.base import HEAD, At, Change, WriteToken, no_probe
+from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:
@@ -290,6 +291,58 @@ class LoadSpecification:
         with pytest.raises(DataRejectedError):
             self.load(table, rows, Append())
         assert table.read().read_all().num_rows == 0
+
+    @pytest.mark.parametrize(
+        ("kind", "least", "lowest"),
+        [("int", -(2**31), -(2**31) + 8), ("long", -(2**63), -(2**63) + 8),
+         ("decimal(38,2)", Decimal(f"-{'9' * 36}.99"), Decimal(f"-{'9' * 36}.90"))],
+    )  # fmt: skip
+    def test_a_number_too_low_to_be_truncated_is_refused_and_the_next_ones_are_found(
+        self, kind: str, least: object, lowest: object
+    ) -> None:
+        import pyarrow as pa
+
+        try:
+            table = self.made(Column("x", kind), VALUE, partitioning=("truncate(10, x)",))
+        except UnsupportedError as error:
+            assert "partitions by columns only" in str(error)
+            return
+        schema = arrow(x=kind, v="string")
+        with pytest.raises(DataRejectedError, match="rounded down"):
+            self.load(table, pa.Table.from_pylist([{"x": least, "v": "a"}], schema=schema), Append())
+        for value in ("a", "b"):
+            rows = [{"x": x, "v": value} for x in (lowest, 0, None)]
+            self.load(table, pa.Table.from_pylist(rows, schema=schema), Merge(("x",)))
+        assert self.values(table, "v") == ["b"] * 3
+
+    @pytest.mark.parametrize("transform", ["year(day)", "month(day)", "day(day)", "day"])
+    def test_the_first_and_the_last_day_of_the_calendar_are_keys_in_their_partitions(self, transform: str) -> None:
+        import pyarrow as pa
+
+        try:
+            table = self.made(Column("day", "date"), VALUE, partitioning=(transform,))
+        except UnsupportedError as error:
+            assert "partitions by columns only" in str(error)
+            return
+        for value in ("a", "b"):
+            for days in ([date.max, date.max - timedelta(days=1)], [date.min, date.min + timedelta(days=1)]):
+                self.load(table, pa.table({"day": days, "v": [value] * 2}), Merge(("day",)))
+        assert self.values(table, "v") == ["b"] * 4
+        for operator in ("<", "<=", "=", ">=", ">"):
+            found = [table.read(where=(Comparison("day", operator, end),)).read_all() for end in (date.min, date.max)]
+            wanted = {"<": [0, 3], "<=": [1, 4], "=": [1, 1], ">=": [4, 1], ">": [3, 0]}
+            assert [rows.num_rows for rows in found] == wanted[operator]
+
+    @pytest.mark.parametrize("name", ["_file", "_pos"])
+    def test_a_column_with_the_name_of_an_address_is_read_and_may_not_be_merged(self, name: str) -> None:
+        import pyarrow as pa
+
+        table = self.made(ID, Column(name, "string"))
+        rows = pa.table({"id": [1], name: ["a"]})
+        self.load(table, rows, Append())
+        assert table.read().read_all().to_pylist() == rows.to_pylist()
+        with pytest.raises(InvalidRequestError, match="Rename"):
+            self.load(table, rows, Merge(("id",)))
 
     @pytest.mark.parametrize("name", HARD_NAMES)
     def test_column_names_of_any_kind_are_sorted_merged_and_read(self, name: str) -> None:

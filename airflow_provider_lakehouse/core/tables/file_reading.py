@@ -62,7 +62,8 @@ def read_files(
     result = pa.schema(fields)
     needed = tuple(dict.fromkeys((*chosen, *(comparison.column for comparison in where))))
     return pa.RecordBatchReader.from_batches(
-        result, _batches(files, storage=storage, schema=schema, needed=needed, where=where, result=result)
+        result,
+        _batches(files, storage=storage, schema=schema, needed=needed, where=where, result=result, addressed=addressed),
     )
 
 
@@ -74,6 +75,7 @@ def _batches(
     needed: tuple[str, ...],
     where: Filter,
     result: pa.Schema,
+    addressed: bool,
 ) -> Iterator[pa.RecordBatch]:
     import numpy as np
     import pyarrow as pa
@@ -82,7 +84,7 @@ def _batches(
     for file in files:
         for start, batch in _physical_batches(file, storage=storage, needed=needed, where=where):
             rows = _logical(batch, file, schema=schema, needed=needed)
-            if FILE_COLUMN in result.names:
+            if addressed:
                 positions = pa.array(np.arange(start, start + batch.num_rows, dtype=np.int64))
                 uris = pa.DictionaryArray.from_arrays(pa.repeat(pa.scalar(0, pa.int32()), batch.num_rows), [file.path])
                 rows = rows.append_column(FILE_COLUMN, uris.cast(pa.string())).append_column(POSITION_COLUMN, positions)

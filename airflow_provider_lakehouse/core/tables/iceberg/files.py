@@ -9,6 +9,7 @@ from airflow_provider_lakehouse.core.tables.calendar import refuse_far_partition
 from airflow_provider_lakehouse.core.tables.data_files import write_files
 from airflow_provider_lakehouse.core.tables.iceberg.schema import file_schema, partitioning, sort_fields, type_text
 from airflow_provider_lakehouse.core.tables.iceberg.statistics import statistics_of
+from airflow_provider_lakehouse.core.tables.truncation import refuse_low_partitions
 from airflow_provider_lakehouse.core.types import arrow_type
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def partitioner(spec: PartitionSpec, schema: IcebergSchema) -> Partitioner | Non
     Raises:
         UnsupportedError: A transform is not known.
     """
+    from pyiceberg.transforms import IdentityTransform, TruncateTransform
+
     partitioning(spec, schema)
     if spec.is_unpartitioned():
         return None
@@ -127,8 +130,10 @@ def partitioner(spec: PartitionSpec, schema: IcebergSchema) -> Partitioner | Non
     def values(batch: pa.RecordBatch) -> Sequence[pa.Array]:
         columns = [_typed(batch.column(name), kind) for name, kind, _ in steps]
         for array, (name, _, transform) in zip(columns, steps, strict=True):
-            if str(transform) == "identity":
+            if isinstance(transform, IdentityTransform):
                 refuse_far_partitions(array, name)
+            elif isinstance(transform, TruncateTransform):
+                refuse_low_partitions(array, name, width=transform.width)
         return [
             _partition_values(array, kind, transform)
             for array, (_, kind, transform) in zip(columns, steps, strict=True)

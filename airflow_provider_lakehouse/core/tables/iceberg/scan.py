@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.errors import DamagedError, InvalidRequestError, UnsupportedError
@@ -162,7 +163,7 @@ def _bindable(comparison: Comparison, schema: IcebergSchema) -> BooleanExpressio
     try:
         if comparison.operator in ("is null", "is not null"):
             one = test(column)
-        elif isinstance(kind, UUIDType) or any(map(_is_misjudged, values)):
+        elif isinstance(kind, UUIDType) or any(map(_is_misjudged, values)) or _excludes_no_date(comparison):
             return None
         else:
             literals = [literal(value) for value in values]
@@ -172,6 +173,15 @@ def _bindable(comparison: Comparison, schema: IcebergSchema) -> BooleanExpressio
         return None
     bindable: BooleanExpression = one
     return bindable
+
+
+def _excludes_no_date(comparison: Comparison) -> bool:
+    """Tell whether a condition compares with the day before Python's first or after its last, as PyIceberg puts it.
+
+    For the transforms `year` and `month` it takes that day apart, and fails.
+    """
+    ends = {("<", date.min), (">=", date.min), ("<=", date.max), (">", date.max)}
+    return type(comparison.value) is date and (comparison.operator, comparison.value) in ends
 
 
 def _is_misjudged(value: object) -> bool:

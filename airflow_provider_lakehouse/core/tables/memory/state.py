@@ -88,14 +88,15 @@ def filled(rows: pa.Table, schema: pa.Schema) -> pa.Table:
     return rows.select(schema.names).cast(pa.schema([f.with_nullable(True) for f in schema]))
 
 
-def live_rows(part: Part, schema: pa.Schema) -> pa.Table:
-    """Return the rows of a part that still count, with their address."""
+def live_rows(part: Part, schema: pa.Schema, *, addressed: bool = False) -> pa.Table:
+    """Return the rows of a part that still count, with their address where it is asked for."""
     import pyarrow as pa
 
     count = part.rows.num_rows
     rows = filled(part.rows, schema)
-    rows = rows.append_column(FILE_COLUMN, pa.repeat(pa.scalar(part.name), count))
-    rows = rows.append_column(POSITION_COLUMN, pa.array(range(count), pa.int64()))
+    if addressed:
+        rows = rows.append_column(FILE_COLUMN, pa.repeat(pa.scalar(part.name), count))
+        rows = rows.append_column(POSITION_COLUMN, pa.array(range(count), pa.int64()))
     if not part.removed:
         return rows
     return rows.filter(pa.array([index not in part.removed for index in range(count)], pa.bool_()))

@@ -38,6 +38,7 @@ from airflow_provider_lakehouse.core.tables.memory.state import (
     removed_positions,
 )
 from airflow_provider_lakehouse.core.tables.publishing import require_audited
+from airflow_provider_lakehouse.core.tables.truncation import refuse_low_partitions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -356,7 +357,7 @@ class MemoryTable:
 
         def batches() -> Iterator[pa.RecordBatch]:
             for part in state.parts:
-                rows = live_rows(part, whole)
+                rows = live_rows(part, whole, addressed=addressed)
                 if condition is not None:
                     rows = rows.filter(condition)
                 yield from rows.select(result.names).cast(result).to_batches(max_chunksize=65_536)
@@ -374,8 +375,11 @@ class MemoryTable:
         schema = columns.to_arrow()
         rows = pa.Table.from_batches([conformed(batch, schema) for batch in change.rows], schema=schema)
         for part in self._store().states[head].spec.partition_fields:
+            values = rows.column(part.column).combine_chunks()
             if part.transform == "identity":
-                refuse_far_partitions(rows.column(part.column).combine_chunks(), part.column)
+                refuse_far_partitions(values, part.column)
+            elif part.transform == "truncate":
+                refuse_low_partitions(values, part.column, width=part.parameter or 1)
         return rows
 
     def _apply(self, change: Change, rows: pa.Table | None, *, branch: str, token: WriteToken) -> CommitResult:
