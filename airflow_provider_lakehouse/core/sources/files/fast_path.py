@@ -37,6 +37,10 @@ NEEDS_CARE: Final = "needs care"
 _DOUBLE_DIGITS: Final = 15
 """So many digits of a number survive DuckDB's JSON reader, which keeps it as a double."""
 _LONG_NUMBER: Final = "[0-9.]{17}"
+_LOOSE_END: Final = r",\s*[}\]]"
+"""A comma behind the last item, which JSON forbids; DuckDB lets it pass inside of a value."""
+_NESTED_OBJECT: Final = r"[:\[,]\s*\{"
+_FIELD_NAME: Final = r'"((?:[^"\\]|\\.)*)"\s*:'
 _FRACTION: Final = r"-?[0-9]+([.][0-9]+)?(e[-+]?[0-9]+)?"
 
 
@@ -205,6 +209,7 @@ def _json_statement(files: Sequence[TextFile], schema: Schema, *, allows_others:
     ]
     doubts = ["json IS NULL OR NOT starts_with(CAST(json AS VARCHAR), '{')"]
     doubts.append("list_unique(json_keys(json)) < len(json_keys(json))")
+    doubts += _doubts_within("CAST(json AS VARCHAR)")
     if not allows_others:
         doubts.append(f"NOT list_has_all([{', '.join(map(sql_text, names))}], json_keys(json))")
     if digits_matter(schema):
@@ -214,6 +219,18 @@ def _json_statement(files: Sequence[TextFile], schema: Schema, *, allows_others:
         f"FROM read_ndjson_objects({paths(files)}, compression = 'none'))"
     )
     return values_and_reason(readings, reason_to_doubt(readings, doubts), source=source)
+
+
+def _doubts_within(line: str) -> list[str]:
+    """Return SQL of what DuckDB does not notice inside of a value: a comma too many, a field that stands twice.
+
+    Objects of one line may have fields of one name, and texts may look like either: then care is taken for nothing.
+    """
+    names = f"regexp_extract_all({line}, {sql_text(_FIELD_NAME)}, 1)"
+    return [
+        f"regexp_matches({line}, {sql_text(_LOOSE_END)})",
+        f"CASE WHEN regexp_matches({line}, {sql_text(_NESTED_OBJECT)}) THEN list_unique({names}) < len({names}) END",
+    ]
 
 
 def reason_to_doubt(readings: Sequence[ColumnReading], doubts: Sequence[str]) -> str:

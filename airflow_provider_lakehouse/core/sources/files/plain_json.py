@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _END_OF_NAME: Final = b'":'
 _SPACED_ENDS: Final = (b" :", b"\t:", b"\r:")
 """What could stand between a name and its colon, so that the name would not be counted."""
+_LOOSE_ENDS: Final = (b",}", b",]", b" }", b" ]", b"\t}", b"\t]", b"\r}", b"\r]")
+"""How a list or an object may end behind a comma, which JSON forbids; DuckDB lets it pass inside of a value."""
 
 
 def read_plain_json(
@@ -62,6 +64,8 @@ def read_plain_json(
     has_digits = digits_matter(schema)
     for place, file in enumerate(files):
         if has_digits and holds_long_number(file.path):
+            raise CarefulReadingNeededError
+        if any(count_pairs(file.path, *_LOOSE_ENDS)):
             raise CarefulReadingNeededError
         if not allows_others and _may_hold_others(file.path, schema.names, rows[place], nulls[place]):
             raise CarefulReadingNeededError

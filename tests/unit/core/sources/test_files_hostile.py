@@ -89,6 +89,31 @@ def test_a_repeated_field_is_refused_whatever_else_is_in_the_file(landing: Landi
     assert found.refused[0] == ("a field stands twice", 2, '{"id":2,"id":3}')
 
 
+LOOSE = ['{"id":1,"name":[1,]}', '{"id":1,"name":{"x":1 , }}', '{"id":1,"name":"x",}', '{"id":1,"name":[{"x":[1,\t]}]}']
+TWICE = ['{"id":1,"name":{"x":1,"x":2}}', '{"id":1,"name":[{"x":1},{"y":1,"y":1}]}', '{"id":1,"name":{"x":{"x":1,"x":2}}}']
+NESTED = ["name string", "name list<string>", "name struct<x:string>", "name list<struct<x:string>>"]
+
+
+@pytest.mark.parametrize("spoilt", ["", "broken\n"])
+@pytest.mark.parametrize("column", NESTED)
+@pytest.mark.parametrize(
+    ("line", "reason"), [(x, "not valid JSON") for x in LOOSE] + [(x, "a field stands twice") for x in TWICE]
+)
+def test_commas_too_many_and_repeated_fields_are_refused_inside_of_values_too(
+    landing: Landing, line: str, reason: str, column: str, spoilt: str
+):
+    landing.put("a.jsonl", f'{{"id":7,"name":null}}\n{line}\n' + spoilt)
+    found = landing.read(schema=schema("id long", column))
+    assert found.column("id") == [7]
+    assert found.refused[0] == (reason, 2, line)
+
+
+def test_fields_of_one_name_in_several_objects_of_a_line_are_no_repetition(landing: Landing):
+    landing.put("a.jsonl", '{"id":1,"name":[{"x":"a,]"},{"x":"\\"x\\":"}]}\n')
+    found = landing.read(schema=schema("id long", "name list<struct<x:string>>"))
+    assert (found.column("name"), found.refused) == ([[{"x": "a,]"}, {"x": '"x":'}]], [])
+
+
 SURPRISES = [
     '{"id":1,"x":2}', '{"id":1,"x":null}', '{"x":1}', '{"id":1, "x" : 2}', '{"id" :1,"x":2}', '{"id":1,"x"\t:2}',
     '{"x":"\\"name\\":null","id":2}', '{"id":2,"name":null,"na\\u006de2":1}', '{"na\\"id":7}', '{"":1}',
