@@ -103,17 +103,23 @@ _PARTITION_READERS: Final[dict[str, Callable[[str], Any]]] = {
 
 
 def to_json(value: Any) -> str:  # noqa: ANN401
-    r"""Return compact JSON in which decimals are numbers with all their digits.
+    """Return compact JSON in which decimals are numbers with all their digits, and no character is escaped needlessly.
+
+    delta-rs reads an escaped character from U+100000 on as another one.
 
     Example:
         >>> to_json({"x": Decimal("1.10"), "y": [None, "é"]})
-        '{"x":1.10,"y":[null,"\\u00e9"]}'
+        '{"x":1.10,"y":[null,"é"]}'
     """
     if isinstance(value, dict):
-        return "{" + ",".join(f"{json.dumps(name)}:{to_json(item)}" for name, item in value.items()) + "}"
+        return (
+            "{"
+            + ",".join(f"{json.dumps(name, ensure_ascii=False)}:{to_json(item)}" for name, item in value.items())
+            + "}"
+        )
     if isinstance(value, Decimal):
         return f"{value:f}"
-    return json.dumps(value, separators=(",", ":"))
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def statistics_json(
