@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _CORRUPT: Final = "not a whole Avro file"
+_FEW_DIGITS: Final = 38
+_MOST_DIGITS: Final = 76
 
 
 @contextmanager
@@ -101,20 +103,25 @@ def _nested(avro: dict[str, Any], named: dict[str, Any]) -> pa.DataType | None:
 def _logical(avro: dict[str, Any]) -> pa.DataType | None:
     import pyarrow as pa
 
-    match avro.get("logicalType"):
-        case "decimal":
-            return pa.decimal128(avro["precision"], avro.get("scale", 0))
-        case "date":
-            return pa.date32()
-        case "time-millis" | "time-micros":
-            return pa.time64("us")
-        case "timestamp-millis" | "timestamp-micros":
-            return pa.timestamp("us", tz="UTC")
-        case "local-timestamp-millis" | "local-timestamp-micros":
-            return pa.timestamp("us")
-        case "uuid":
-            return pa.uuid()
-    return None
+    logical = avro.get("logicalType")
+    if logical == "decimal":
+        return _decimal(avro["precision"], avro.get("scale", 0))
+    known = {
+        "date": pa.date32(), "uuid": pa.uuid(), "time-millis": pa.time64("us"), "time-micros": pa.time64("us"),
+        "timestamp-millis": pa.timestamp("us", tz="UTC"), "timestamp-micros": pa.timestamp("us", tz="UTC"),
+        "local-timestamp-millis": pa.timestamp("us"), "local-timestamp-micros": pa.timestamp("us"),
+        # Of these fastavro hands out the numbers.
+        "timestamp-nanos": pa.timestamp("ns", tz="UTC"), "local-timestamp-nanos": pa.timestamp("ns"),
+    }  # fmt: skip
+    return known.get(str(logical))
+
+
+def _decimal(precision: int, scale: int) -> pa.DataType:
+    import pyarrow as pa
+
+    if precision > _MOST_DIGITS:
+        raise CorruptFileError(f"a decimal of {precision} digits, which no table can hold")
+    return pa.decimal128(precision, scale) if precision <= _FEW_DIGITS else pa.decimal256(precision, scale)
 
 
 def _primitive(name: str) -> pa.DataType:

@@ -223,8 +223,7 @@ def read_typed(
     if not faults:
         return good, numbers, []
     rejects = [
-        RejectedRow(faults[place], uri, first + place, _as_json(batch.slice(place, 1).to_pylist()[0]))
-        for place in sorted(faults)
+        RejectedRow(faults[place], uri, first + place, _as_json(batch.slice(place, 1))) for place in sorted(faults)
     ]
     is_good = pa.array([place not in faults for place in range(batch.num_rows)])
     return good.filter(is_good), numbers.filter(is_good), rejects
@@ -271,7 +270,9 @@ def _conformed(raw: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, list[int]]
     import pyarrow as pa
 
     try:
-        return conform(raw, wanted), []
+        values = conform(raw, wanted)
+        values.validate(full=True)  # a text of a typed file need not be UTF-8
+        return values, []
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         return _halved(raw, wanted)
 
@@ -288,5 +289,18 @@ def _halved(raw: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, list[int]]:
     return pa.concat_arrays([first, second]), [*wrong, *(middle + place for place in wrong_too)]
 
 
-def _as_json(row: dict[str, Any]) -> str:
-    return json.dumps(row, ensure_ascii=False, default=str, separators=(",", ":"))
+def _as_json(row: pa.RecordBatch) -> str:
+    values = {name: _python(column[0]) for name, column in zip(row.schema.names, row.columns, strict=True)}
+    return json.dumps(values, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+def _python(value: pa.Scalar) -> Any:  # noqa: ANN401
+    """Return a value as Python's, or its text where Python has none; of a nested one nothing then."""
+    import pyarrow as pa
+
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        return value.as_buffer().to_pybytes().decode(errors="backslashreplace") if hasattr(value, "as_buffer") else None
+    except (ValueError, OverflowError):  # nanoseconds, or an instant outside of Python's years
+        return None if pa.types.is_nested(value.type) else value.cast(pa.string()).as_py()

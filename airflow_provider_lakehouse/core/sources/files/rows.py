@@ -62,12 +62,22 @@ def conform(values: pa.Array, wanted: pa.DataType) -> pa.Array:
         return conform(values.storage, wanted)
     if wanted == pa.uuid():
         return pa.ExtensionArray.from_storage(wanted, values.cast(pa.binary(16)))
-    if t.is_timestamp(values.type) and values.type.tz and not getattr(wanted, "tz", None):
-        raise pa.ArrowInvalid("an instant has no value without a time zone")
+    _check_instants(values.type, wanted)
     found = values.cast(wanted, safe=True)
     if not _widens(values.type, wanted) and not _is_same(found, values):
         raise pa.ArrowInvalid("digits would be lost")
     return found
+
+
+def _check_instants(before: pa.DataType, after: pa.DataType) -> None:
+    """Refuse what Arrow would make of an instant by assuming a time zone or a unit."""
+    import pyarrow as pa
+    import pyarrow.types as t
+
+    if t.is_timestamp(before) and before.tz and not getattr(after, "tz", None):
+        raise pa.ArrowInvalid("an instant has no value without a time zone")
+    if (t.is_integer(before) and t.is_temporal(after)) or (t.is_temporal(before) and t.is_integer(after)):
+        raise pa.ArrowInvalid("a number is an instant only to who knows its unit")
 
 
 def _widens(before: pa.DataType, after: pa.DataType) -> bool:

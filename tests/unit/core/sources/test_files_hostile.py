@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from airflow_provider_lakehouse.core.types import arrow_type
+
 from .landing import NOW, schema
 
 if TYPE_CHECKING:
@@ -90,7 +92,11 @@ def test_a_repeated_field_is_refused_whatever_else_is_in_the_file(landing: Landi
 
 
 LOOSE = ['{"id":1,"name":[1,]}', '{"id":1,"name":{"x":1 , }}', '{"id":1,"name":"x",}', '{"id":1,"name":[{"x":[1,\t]}]}']
-TWICE = ['{"id":1,"name":{"x":1,"x":2}}', '{"id":1,"name":[{"x":1},{"y":1,"y":1}]}', '{"id":1,"name":{"x":{"x":1,"x":2}}}']
+TWICE = [
+    '{"id":1,"name":{"x":1,"x":2}}',
+    '{"id":1,"name":[{"x":1},{"y":1,"y":1}]}',
+    '{"id":1,"name":{"x":{"x":1,"x":2}}}',
+]
 NESTED = ["name string", "name list<string>", "name struct<x:string>", "name list<struct<x:string>>"]
 
 
@@ -202,6 +208,58 @@ def test_nanoseconds_are_read_where_none_is_lost(landing: Landing):
     found = landing.read(schema=schema("v timestamp"))
     assert found.lines == [1]
     assert [(reason, row) for reason, row, _ in found.refused] == [("v: not a timestamp", 2)]
+
+
+def test_a_text_of_a_typed_file_that_is_no_utf8_rejects_its_row(landing: Landing):
+    texts = pa.array([b"\xff", b"ok"], pa.binary()).view(pa.string())
+    landing.put("a.parquet", parquet(pa.table({"id": [1, 2], "name": texts})))
+    found = landing.read(schema=ITEMS)
+    assert found.values == [(2, "ok")]
+    assert found.refused == [("name: not a string", 1, '{"id":1,"name":"\\\\xff"}')]
+
+
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date", "time"])
+def test_a_number_is_no_instant_and_an_instant_no_number(landing: Landing, kind: str):
+    width = pa.int32() if kind == "date" else pa.int64()
+    landing.put("a.parquet", parquet(pa.table({"v": pa.array([None, 1_700_000_000], width)})))
+    assert [row for _, row, _ in landing.read(schema=schema(f"v {kind}")).refused] == [2]
+    landing.put("a.parquet", parquet(pa.table({"v": pa.array([None, 1_700], width).cast(arrow_type(kind))})))
+    assert [row for _, row, _ in landing.read(schema=schema("v long")).refused] == [2]
+
+
+def test_a_refused_row_is_shown_whatever_its_other_values_are(landing: Landing):
+    far = pa.array([4_000_000], pa.int32()).cast(pa.date32())
+    fine = pa.array([1_001], pa.timestamp("ns"))
+    landing.put("a.parquet", parquet(pa.table({"id": ["x"], "far": far, "fine": fine})))
+    ((reason, row, shown),) = landing.read(schema=schema("id long", "far date", "fine timestamp")).refused
+    assert (reason, row) == ("id: not a long", 1)
+    assert shown.startswith('{"id":"x","far":"12921-')
+
+
+NANOS = {"type": "long", "logicalType": "timestamp-nanos"}
+MANY_DIGITS = {"type": "bytes", "logicalType": "decimal", "precision": 50, "scale": 2}
+
+
+@pytest.mark.parametrize(
+    ("avro", "kind", "values", "good", "reason"),
+    [
+        (NANOS, "timestamptz", [2_000, 2_001], [datetime(1970, 1, 1, 0, 0, 0, 2, tzinfo=UTC)], "v: not a timestamptz"),
+        (MANY_DIGITS, "decimal(38,2)", [Decimal("1.50"), Decimal("1e40")], [Decimal("1.50")], "v: not a decimal(38,2)"),
+    ],
+    ids=["nanoseconds", "many digits"],
+)  # fmt: skip
+def test_avro_values_beyond_what_a_column_holds_are_refused_and_never_scaled(
+    landing: Landing, avro: Any, kind: str, values: list[Any], good: list[Any], reason: str
+):
+    import fastavro
+
+    content = io.BytesIO()
+    record = {"type": "record", "name": "r", "fields": [{"name": "v", "type": avro}]}
+    fastavro.writer(content, record, [{"v": value} for value in values])
+    landing.put("a.avro", content.getvalue())
+    found = landing.read(schema=schema(f"v {kind}"))
+    assert found.column("v") == good
+    assert [one[0] for one in found.refused] == [reason]
 
 
 WIDE = pa.array([Decimal("1.50"), Decimal("1e40")], pa.decimal256(60, 2))
