@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
+from uuid import UUID
 
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 
@@ -70,18 +71,30 @@ def arrow_expression(where: Filter) -> pc.Expression | None:
 
 
 def _arrow_comparison(column: pc.Expression, comparison: Comparison) -> pc.Expression:
-    value = comparison.value
+    value = list(comparison.value) if isinstance(comparison.value, tuple) else comparison.value
+    if isinstance(value[0] if isinstance(value, list) else value, UUID):
+        column, value = _stored_uuids(column, value)
     match comparison.operator:
         case "is null":
             return column.is_null()
         case "is not null":
             return column.is_valid()
         case "in":
-            return column.isin(list(value))
+            return column.isin(value)
         case "not in":
-            return ~column.isin(list(value)) & column.is_valid()
+            return ~column.isin(value) & column.is_valid()
         case _:
             return _ORDERINGS[comparison.operator](column, value)
+
+
+def _stored_uuids(column: pc.Expression, value: UUID | list[UUID]) -> tuple[pc.Expression, Any]:
+    """Return column and value as the bytes that UUIDs are: Arrow compares these, and no UUIDs."""
+    import pyarrow as pa
+
+    kind = pa.binary(16)
+    if isinstance(value, list):
+        return column.cast(kind), pa.array([one.bytes for one in value], kind)
+    return column.cast(kind), pa.scalar(value.bytes, kind)
 
 
 @dataclass(frozen=True, slots=True)

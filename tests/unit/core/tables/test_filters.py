@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
 import pytest
@@ -49,6 +50,23 @@ def test_bounds_exclude_what_they_can(comparison: Comparison, may: bool) -> None
 def test_unknown_bounds_exclude_nothing() -> None:
     assert Bounds().may_satisfy(Comparison("n", "=", 1))
     assert Bounds().may_satisfy(Comparison("n", "is null"))
+
+
+IDS = [UUID(int=1), UUID(int=2**127), UUID(int=2**128 - 1), None]
+
+
+@pytest.mark.parametrize(
+    ("operator", "value", "found"),
+    [
+        ("=", IDS[2], [2]), ("!=", IDS[2], [0, 1]), ("<", IDS[1], [0]), (">=", IDS[1], [1, 2]),
+        ("in", (IDS[0], IDS[2]), [0, 2]), ("not in", (IDS[0], IDS[2]), [1]), ("is null", None, [3]),
+    ],
+)  # fmt: skip
+def test_uuids_are_compared_by_their_bytes(operator: Any, value: Any, found: list[int]) -> None:
+    stored = pa.array([one and one.bytes for one in IDS], pa.binary(16))
+    rows = pa.table({"u": pa.ExtensionArray.from_storage(pa.uuid(), stored), "place": range(4)})
+    expression = arrow_expression((Comparison("u", operator, value),))
+    assert rows.filter(expression).column("place").to_pylist() == found
 
 
 @pytest.mark.parametrize(
