@@ -301,6 +301,13 @@ def _kind_of(error: Exception) -> LakehouseError:
         )
     if isinstance(error, (duckdb.InternalError, duckdb.OperationalError)):
         return UnavailableError("The engine failed. Run again; if it fails again, report it.", cause=cause)
+    if isinstance(error, duckdb.CatalogException):
+        return InvalidRequestError(
+            "The query names a table or a function that it does not have. Correct the name, or list the table among those "
+            "that the query reads.",
+            cause=cause,
+            reason=_first_line(error),
+        )
     if isinstance(error, duckdb.Error):
         return InvalidRequestError("The query cannot run. Correct it.", cause=cause, reason=_first_line(error))
     return DataRejectedError("Rows could not be read. Look at what delivers them.", cause=cause)
