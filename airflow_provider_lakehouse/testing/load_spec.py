@@ -333,6 +333,29 @@ class LoadSpecification:
             wanted = {"<": [0, 3], "<=": [1, 4], "=": [1, 1], ">=": [4, 1], ">": [3, 0]}
             assert [rows.num_rows for rows in found] == wanted[operator]
 
+    @pytest.mark.parametrize("partitioning", [(), ("v",)])
+    def test_characters_of_every_plane_are_keys_and_partitions(self, partitioning: tuple[str, ...]) -> None:
+        import pyarrow as pa
+
+        table = self.made(VALUE, ID, partitioning=partitioning)
+        texts = ["\x01", "\ufeff", "\uffff", "\U0001f986", "\U000fffff", "\U00100000", "\U0010ffff"]
+        for number in (1, 2):
+            for text in texts:
+                self.load(table, pa.table({"v": [text], "id": [number]}), Merge(("v",)))
+        assert self.values(table, "v") == texts
+        assert self.values(table, "id") == [2] * len(texts)
+
+    @pytest.mark.parametrize("partitioning", [(), ("v",)])
+    @pytest.mark.parametrize("mode", [Append(), Merge(("id",))])
+    def test_a_text_that_is_not_utf8_is_refused(self, mode: Mode, partitioning: tuple[str, ...]) -> None:
+        import pyarrow as pa
+
+        table = self.made(ID, VALUE, partitioning=partitioning)
+        texts = pa.array([b"\xff", b"ok"], pa.binary()).view(pa.string())
+        with pytest.raises(DataRejectedError):
+            self.load(table, pa.table({"id": [1, 2], "v": texts}), mode)
+        assert table.read().read_all().num_rows == 0
+
     @pytest.mark.parametrize("name", ["_file", "_pos"])
     def test_a_column_with_the_name_of_an_address_is_read_and_may_not_be_merged(self, name: str) -> None:
         import pyarrow as pa

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
 from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX, no_probe
+from airflow_provider_lakehouse.core.tables.encoding import in_utf8
 from airflow_provider_lakehouse.core.tables.ordering import in_order
 from airflow_provider_lakehouse.core.tables.storage import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Future
 
     import pyarrow as pa
@@ -105,9 +106,9 @@ def write_files(
     try:
         with sink:
             if sort_order:
-                _write_in_order(rows, sink, partition_by, sort_order)
+                _write_in_order(map(in_utf8, rows), sink, partition_by, sort_order)
             else:
-                _write_as_it_comes(rows, sink, partition_by)
+                _write_as_it_comes(map(in_utf8, rows), sink, partition_by)
     except Exception:
         with suppress(LakehouseError):
             storage.delete(sink.created)
@@ -136,7 +137,7 @@ def sweep(storage: Storage, folder: str, *, keep: frozenset[str] | set[str], pro
     return len(leftovers)
 
 
-def _write_as_it_comes(rows: pa.RecordBatchReader, sink: _Sink, partition_by: Partitioner | None) -> None:
+def _write_as_it_comes(rows: Iterable[pa.RecordBatch], sink: _Sink, partition_by: Partitioner | None) -> None:
     if partition_by is None:
         for batch in rows:
             sink.add((), batch)
@@ -145,7 +146,7 @@ def _write_as_it_comes(rows: pa.RecordBatchReader, sink: _Sink, partition_by: Pa
         _write_sequence(late, sink)
 
 
-def _routed(rows: pa.RecordBatchReader, sink: _Sink, partition_by: Partitioner) -> Iterator[pa.RecordBatch]:
+def _routed(rows: Iterable[pa.RecordBatch], sink: _Sink, partition_by: Partitioner) -> Iterator[pa.RecordBatch]:
     """Write rows of the first partitions, and yield the others with their partition values as further columns."""
     for batch in rows:
         late: list[pa.RecordBatch] = []
@@ -158,7 +159,7 @@ def _routed(rows: pa.RecordBatchReader, sink: _Sink, partition_by: Partitioner) 
 
 
 def _write_in_order(
-    rows: pa.RecordBatchReader, sink: _Sink, partition_by: Partitioner | None, order: tuple[SortField, ...]
+    rows: Iterable[pa.RecordBatch], sink: _Sink, partition_by: Partitioner | None, order: tuple[SortField, ...]
 ) -> None:
     keyed = (_with_keys(batch, partition_by(batch) if partition_by else ()) for batch in rows)
     with closing(in_order(keyed, order=order)) as ordered:

@@ -25,6 +25,7 @@ from airflow_provider_lakehouse.core.tables.base import (
 )
 from airflow_provider_lakehouse.core.tables.calendar import refuse_far_partitions
 from airflow_provider_lakehouse.core.tables.data_files import conformed
+from airflow_provider_lakehouse.core.tables.encoding import in_utf8
 from airflow_provider_lakehouse.core.tables.filters import arrow_expression
 from airflow_provider_lakehouse.core.tables.memory.partitions import partition_keys
 from airflow_provider_lakehouse.core.tables.memory.state import (
@@ -373,7 +374,7 @@ class MemoryTable:
         columns = changed(self._store().states[head].spec.schema, change.schema_changes)
         check_rows(change.rows.schema, columns)
         schema = columns.to_arrow()
-        rows = pa.Table.from_batches([conformed(batch, schema) for batch in change.rows], schema=schema)
+        rows = pa.Table.from_batches([conformed(in_utf8(batch), schema) for batch in change.rows], schema=schema)
         for part in self._store().states[head].spec.partition_fields:
             values = rows.column(part.column).combine_chunks()
             if part.transform == "identity":
