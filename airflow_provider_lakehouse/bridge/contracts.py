@@ -40,7 +40,7 @@ class TableContract:
         """
         from airflow_provider_lakehouse.core.contracts.odcs import read_contract_file
 
-        contract = read_contract_file(path)
+        contract = read_contract_file(path, table=table)
         contract.table(table)
         return cls(contract, table)
 

@@ -32,6 +32,13 @@ PRELOADED: Final = (
     "airflow_provider_lakehouse.core.tables.iceberg.table",
     "airflow_provider_lakehouse.core.tables.delta.table",
     "airflow_provider_lakehouse.core.engines.duckdb",
+    "airflow_provider_lakehouse.core.contracts.faults",
+    "airflow_provider_lakehouse.core.contracts.yaml_text",
+    "airflow_provider_lakehouse.core.quality.from_contract",
+    "airflow_provider_lakehouse.core.quality.gate",
+    "airflow_provider_lakehouse.core.quality.history",
+    "airflow_provider_lakehouse.core.quality.page",
+    "jsonschema.validators",
     "airflow_provider_lakehouse.task_groups.medallion",
 )
 """What its tasks use; delta-rs is left out, which starts a thread when it is imported."""

@@ -46,6 +46,38 @@ def test_a_contract_is_read_into_values(orders: Contract) -> None:
     assert table.column("customer_email").classification == "confidential"  # type: ignore[union-attr]
 
 
+MANY = with_schema(
+    "  - {name: a, properties: [{name: x, logicalType: integer}]}\n"
+    "  - {name: b, physicalName: silver.b, properties: [{name: y, logicalType: string, required: true}]}\n"
+)
+
+
+def test_one_table_of_a_contract_is_read_as_in_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "many.odcs.yaml"
+    path.write_text(MANY)
+    whole, part = read_contract_file(path), read_contract_file(path, table="silver.b")
+    assert part.table("silver.b") == whole.table("silver.b")
+    assert part.table("silver.b").columns[0].line == whole.table("silver.b").columns[0].line
+    assert [one.name for one in part.tables] == ["a", "b"]
+    assert read_contract_file(path, table="a").table("a") == whole.table("a")
+
+
+def test_a_fault_of_the_table_that_is_read_is_told_as_in_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "many.odcs.yaml"
+    path.write_text(MANY.replace("required: true", "requierd: true"))
+    for table in (None, "b"):
+        with pytest.raises(InvalidRequestError, match="requierd"):
+            read_contract_file(path, table=table)
+    assert read_contract_file(path, table="a").table("a").columns
+
+
+def test_a_table_that_a_contract_lacks_is_refused_by_the_whole(tmp_path: Path) -> None:
+    path = tmp_path / "many.odcs.yaml"
+    path.write_text(MANY)
+    with pytest.raises(InvalidRequestError, match="has no table 'c'"):
+        read_contract_file(path, table="c").table("c")
+
+
 def test_values_know_their_line(orders: Contract) -> None:
     lines = ORDERS.splitlines()
     amount = orders.table("orders").columns[2]
