@@ -10,6 +10,7 @@ WHOLE = [
     "how-to/keep-a-contract.md",
     "how-to/load-from-a-database.md",
     "how-to/quarantine.md",
+    "how-to/write-checks.md",
 ]
 
 pytest_collect_file = Sybil(parsers=[PythonCodeBlockParser()], patterns=WHOLE).pytest()

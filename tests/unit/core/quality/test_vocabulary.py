@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,3 +129,8 @@ def test_conditions_in_sql_are_not_of_the_vocabulary() -> None:
 def test_every_type_says_what_it_looks_at() -> None:
     assert {kind.scope for kind in KINDS.values()} == {"row", "group", "aggregate", "table"}
     assert kind_of(Expectation("expect_column_max_to_be_recent", {"column": "a", "max_age_seconds": 1})).is_extension
+
+
+def test_every_type_is_on_the_page() -> None:
+    page = (Path(__file__).parents[4] / "docs" / "how-to" / "write-checks.md").read_text()
+    assert [name for name in KINDS if f"`{name}`" not in page] == []
