@@ -289,5 +289,15 @@ def test_both_runners_judge_alike_but_for_what_is_known(table: str) -> None:
     assert different == {(one.type, one.column, one.ours, one.theirs) for one in KNOWN if one.table == table}
 
 
+@pytest.mark.slow
+def test_what_great_expectations_cannot_evaluate_is_unknown_without_a_value_of_a_row() -> None:
+    checks = [of("mean_to_be_between", "text", min_value=1), of("values_to_be_increasing", "text", order_by="row")]
+    engine = DuckDBEngine(EngineSettings(threads=1))
+    found = run_great_expectations(MIXED, checks, engine=engine, table="mixed", version=1).outcomes
+    assert [one.verdict for one in found] == ["unknown", "unknown"]
+    assert all("Great Expectations could not evaluate it" in one.error for one in found)
+    assert not any(text in one.error for one in found for text in ("ключ", "☃", "bb"))
+
+
 def test_every_type_is_compared() -> None:
     assert {check.type for check in checks_of("mixed")} == set(KINDS)

@@ -16,7 +16,7 @@ from airflow_provider_lakehouse.core.quality.questions import CHECKED, both
 from airflow_provider_lakehouse.core.quality.run import pinned
 from airflow_provider_lakehouse.core.quality.statements import require_queries
 from airflow_provider_lakehouse.core.quality.vocabulary import require_valid
-from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, Addressing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, RESERVED_PREFIX, Addressing
 
 if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.engines.base import Engine, Relation
@@ -101,7 +101,9 @@ def _condition(check: Check, schema: Schema) -> str:
     missing = left_out(values, given.get("ignore_row_if") or "all_values_are_missing")
     counted = both(looked_at(check), f"NOT {missing}" if missing else "")
     where = f" WHERE {counted}" if counted else ""
-    keys = ", ".join(f"{value} AS k{number}" for number, value in enumerate(values))
+    keys = ", ".join(f"{value} AS {RESERVED_PREFIX}{number}" for number, value in enumerate(values))
     twice = f"SELECT {keys} FROM {CHECKED}{where} GROUP BY ALL HAVING count(*) > 1"
-    same = " AND ".join(f"{value} IS NOT DISTINCT FROM k{number}" for number, value in enumerate(values))
+    same = " AND ".join(
+        f"{value} IS NOT DISTINCT FROM {RESERVED_PREFIX}{number}" for number, value in enumerate(values)
+    )
     return both(counted, f"EXISTS (SELECT 1 FROM ({twice}) AS twice WHERE {same})")

@@ -270,4 +270,6 @@ def _exceptions(info: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _kind(part: Mapping[str, Any]) -> str:
     trace = str(part.get("exception_traceback") or "").strip().splitlines()
-    return trace[-1].partition(":")[0].strip() if trace else "an error"
+    name = trace[-1].partition(":")[0].rpartition(".")[2].strip() if trace else ""
+    # The last line may be one of a message of many, and then it is no name.
+    return name if name.isidentifier() and name.endswith(("Error", "Exception")) else "an error"

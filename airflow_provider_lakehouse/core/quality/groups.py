@@ -16,6 +16,7 @@ from airflow_provider_lakehouse.core.quality.questions import (
     filtered,
     within,
 )
+from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 UNEXPECTED_ROWS: Final = "unexpected_rows_expectation"
 PLACEHOLDER: Final = "{batch}"
 """What stands for the checked table in a query, as in Great Expectations."""
+# Names that no column of a table has.
+_VALUE: Final = f"{RESERVED_PREFIX}value"
+_MEAN: Final = f"{RESERVED_PREFIX}mean"
+_DEVIATION: Final = f"{RESERVED_PREFIX}deviation"
 
 
 def _unique(check: Expectation, setting: Setting) -> Question:
@@ -57,12 +62,12 @@ def _ordered(sign: str) -> Callable[[Expectation, Setting], Question]:
         mark = sign if given.get("strictly") else f"{sign}="
         # Rows that the order does not tell apart stand in the way that is kindest to the check.
         way = "ASC" if sign == ">" else "DESC"
-        by = f"{listed(order)}, value {way}"
-        keys = f"{listed(order)}, {value} AS value"
+        by = f"{listed(order)}, {_VALUE} {way}"
+        keys = f"{listed(order)}, {value} AS {_VALUE}"
         inner = f"SELECT {keys} FROM {CHECKED}{_where(both(rows, f'{value} IS NOT NULL'))}"
-        steps = f"SELECT value, lag(value) OVER (ORDER BY {by}) AS before FROM ({inner}) AS present"
+        steps = f"SELECT {_VALUE}, lag({_VALUE}) OVER (ORDER BY {by}) AS before FROM ({inner}) AS present"
         looked = f"SELECT count(*) FROM {CHECKED}{_where(rows)}"
-        broken = f"count(*) FILTER (NOT value {mark} before)"
+        broken = f"count(*) FILTER (NOT {_VALUE} {mark} before)"
         return Question(
             counted(check),
             statement=f"SELECT ({looked}), ({looked}) - count(*), {broken} FROM ({steps}) AS steps",
@@ -77,8 +82,8 @@ def _z_scores(check: Expectation, setting: Setting) -> Question:
     columns, given = Columns(setting.schema, check.name), check.arguments
     value, rows = columns.number(given["column"]), looked_at(check)
     number = f"CAST({value} AS DOUBLE)"
-    spread = f"SELECT avg({number}) AS mean, stddev_samp({number}) AS deviation FROM {CHECKED}{_where(rows)}"
-    score = f"({number} - mean) / nullif(deviation, 0)"
+    spread = f"SELECT avg({number}) AS {_MEAN}, stddev_samp({number}) AS {_DEVIATION} FROM {CHECKED}{_where(rows)}"
+    score = f"({number} - {_MEAN}) / nullif({_DEVIATION}, 0)"
     score = f"abs({score})" if given["double_sided"] else score
     broken = filtered("count(*)", both(rows, f"NOT {score} < {given['threshold']!r}"))
     looked, present = filtered("count(*)", rows), filtered(f"count({value})", rows)

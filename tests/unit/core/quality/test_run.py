@@ -258,6 +258,42 @@ def test_rows_that_an_order_does_not_tell_apart_break_no_order(engine: Listening
     assert only(engine, strictly, rows=rows).violations == 1
 
 
+def test_columns_may_be_named_like_anything_that_statements_use(engine: Listening) -> None:
+    names = (
+        "value",
+        "times",
+        "mean",
+        "deviation",
+        "before",
+        "k0",
+        "place",
+        "total",
+        "ranked",
+        "counts",
+        "checked",
+        "c0",
+    )
+    rows = pa.table({name: [1, 2, 2, 3] for name in names})
+    for name, other in zip(names, names[1:] + names[:1], strict=True):
+        quantiles = {"quantiles": [0.5, 0.5], "value_ranges": [[2, 2], [2, 2]]}
+        checks = (
+            Expectation("expect_column_values_to_be_unique", {"column": name}),
+            Expectation("expect_compound_columns_to_be_unique", {"column_list": [name, other]}),
+            Expectation("expect_column_values_to_be_increasing", {"column": name, "order_by": other}),
+            Expectation(
+                "expect_column_value_z_scores_to_be_less_than", {"column": name, "threshold": 1, "double_sided": True}
+            ),
+            Expectation("expect_column_quantile_values_to_be_between", {"column": name, "quantile_ranges": quantiles}),
+            Expectation("expect_column_median_to_be_between", {"column": name, "min_value": 2, "max_value": 2}),
+            Expectation("expect_column_most_common_value_to_be_in_set", {"column": name, "value_set": [2]}),
+            Expectation("expect_column_distinct_values_to_equal_set", {"column": name, "value_set": [1, 2, 3]}),
+        )
+        found = [one.violations for one in ran(engine, *checks, rows=rows).outcomes]
+        assert found == [2, 2, 0, 2, 0, 0, 0, 0]
+        assert all(one.verdict != "unknown" for one in ran(engine, *checks, rows=rows).outcomes)
+        assert broken_rows(rows, checks[0], engine=engine, keys=(name,)) == (BrokenRow(key=(2,)),) * 2
+
+
 def test_texts_of_rows_are_not_among_what_was_measured(engine: Listening) -> None:
     arguments = {"column": "name", "min_value": "x"}
     outcome = only(engine, Expectation("expect_column_min_to_be_between", arguments))
