@@ -13,9 +13,11 @@ import pytest
 from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine
 from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, Expectation
+from airflow_provider_lakehouse.core.quality.conditions import is_row_check, violation_sql
 from airflow_provider_lakehouse.core.quality.great_expectations import run_great_expectations
 from airflow_provider_lakehouse.core.quality.run import run_checks
 from airflow_provider_lakehouse.core.quality.vocabulary import KINDS
+from airflow_provider_lakehouse.core.schema import Schema
 
 NOW = dt.datetime(2026, 3, 3, tzinfo=dt.UTC)
 NAN, INFINITE = float("nan"), float("inf")
@@ -297,6 +299,19 @@ def test_what_great_expectations_cannot_evaluate_is_unknown_without_a_value_of_a
     assert [one.verdict for one in found] == ["unknown", "unknown"]
     assert all("Great Expectations could not evaluate it" in one.error for one in found)
     assert not any(text in one.error for one in found for text in ("ключ", "☃", "bb"))
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_rows_on_their_way_into_a_table_are_judged_as_those_that_are_there(table: str) -> None:
+    engine, rows = DuckDBEngine(EngineSettings(threads=1)), TABLES[table]
+    schema = Schema.from_arrow(rows.schema)
+    checks = [check for check in checks_of(table) if is_row_check(check) and set(check.columns) <= set(schema.names)]
+    sums = (f"count(*) FILTER ({violation_sql(check, schema)}) AS m{n}" for n, check in enumerate(checks))
+    nulls = (f"count(*) FILTER (({violation_sql(check, schema)}) IS NULL) AS n{n}" for n, check in enumerate(checks))
+    with engine.query(f"SELECT {', '.join([*sums, *nulls])} FROM rows", tables={"rows": rows}) as reader:
+        found = [column[0].as_py() for column in reader.read_all().columns]
+    outcomes = run_checks(rows, checks, engine=engine, table=table, version=1).outcomes
+    assert found == [*(one.violations for one in outcomes), *(0 for _ in checks)]
 
 
 def test_every_type_is_compared() -> None:
