@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
-from airflow_provider_lakehouse.core.engines.dialect import listed, quoted
+from airflow_provider_lakehouse.core.engines.dialect import listed
 from airflow_provider_lakehouse.core.engines.row_json import row_to_json, types_to_json
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, Expectation, TableCheck, require_distinct
-from airflow_provider_lakehouse.core.quality.conditions import violation_sql
+from airflow_provider_lakehouse.core.quality.conditions import looked_at, row_test, violation_sql
 from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, RejectedRow
 from airflow_provider_lakehouse.core.tables.base import RESERVED_PREFIX
 
@@ -33,7 +33,6 @@ _CHECK_PREFIX: Final = f"{RESERVED_PREFIX}check_"
 _LOOKED_AT_PREFIX: Final = f"{RESERVED_PREFIX}looked_at_"
 _MISSING_PREFIX: Final = f"{RESERVED_PREFIX}missing_"
 _SETS_ASIDE: Final = ("quarantine", "drop")
-_ABOUT_NULLS: Final = ("expect_column_values_to_not_be_null", "expect_column_values_to_be_null")
 
 
 @dataclass
@@ -77,16 +76,14 @@ class RowGate:
         types = {column.name: column.type for column in schema.columns}
         self._types = types_to_json(types)
         inner = sql.strip().rstrip(";")
-        verdicts = [
-            f"({violation_sql(cast('RowCheck', c), schema)}) AS {_CHECK_PREFIX}{i}" for i, c in enumerate(self.checks)
-        ]
-        looked_at, missing = _counted(self.checks)
+        verdicts = [f"({violation_sql(c, schema)}) AS {_CHECK_PREFIX}{i}" for i, c in enumerate(self.checks)]
+        among, missing = _counted(self.checks, schema)
         numbers = ", ".join(f"CASE WHEN {_CHECK_PREFIX}{i} THEN '{i}' END" for i in range(len(self.checks)))
         kept = " OR ".join(f"{_CHECK_PREFIX}{i}" for i, c in enumerate(self.checks) if c.severity == "quarantine")
         payload = f"CASE WHEN {kept} THEN {row_to_json(types, of='judged')} END" if kept else "CAST(NULL AS VARCHAR)"
-        further = [f"{_LOOKED_AT_PREFIX}{i}" for i in looked_at] + [f"{_MISSING_PREFIX}{i}" for i in missing]
+        further = [f"{_LOOKED_AT_PREFIX}{i}" for i in among] + [f"{_MISSING_PREFIX}{i}" for i in missing]
         further += [f"nullif(concat_ws(',', {numbers}), '') AS {BROKEN_COLUMN}", f"{payload} AS {_PAYLOAD_COLUMN}"]
-        verdicts += [f"({condition}) AS {_LOOKED_AT_PREFIX}{i}" for i, condition in looked_at.items()]
+        verdicts += [f"({condition}) AS {_LOOKED_AT_PREFIX}{i}" for i, condition in among.items()]
         verdicts += [f"({condition}) AS {_MISSING_PREFIX}{i}" for i, condition in missing.items()]
         return (
             f"SELECT {listed(schema.names)}, {', '.join(further)} "
@@ -228,19 +225,18 @@ def row_level(checks: Iterable[Check]) -> tuple[RowLevelCheck, ...]:
     return found
 
 
-def _counted(checks: tuple[RowLevelCheck, ...]) -> tuple[Mapping[int, str], Mapping[int, str]]:
+def _counted(checks: tuple[RowLevelCheck, ...], schema: Schema) -> tuple[Mapping[int, str], Mapping[int, str]]:
     """Return SQL for which rows an expectation looks at, and which of them have no value to judge, by its number."""
-    looked_at: dict[int, str] = {}
+    among: dict[int, str] = {}
     missing: dict[int, str] = {}
     for number, check in enumerate(checks):
         if not isinstance(check, Expectation):
             continue
-        if check.row_condition:
-            looked_at[number] = f"({check.row_condition}\n) IS TRUE"
-        if check.columns and check.type not in _ABOUT_NULLS:
-            nulls = " AND ".join(f"{quoted(name)} IS NULL" for name in check.columns)
-            missing[number] = f"{nulls} AND {looked_at[number]}" if number in looked_at else nulls
-    return looked_at, missing
+        if rows := looked_at(check):
+            among[number] = rows
+        if absent := row_test(check, schema).missing:
+            missing[number] = f"({absent}) AND {rows}" if rows else absent
+    return among, missing
 
 
 def _in_words(limit: Limit) -> str:
