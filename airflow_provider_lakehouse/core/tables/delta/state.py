@@ -195,9 +195,8 @@ class TableState:
         )
 
     def _loaded_files(self, columns: tuple[str, ...]) -> Iterator[LiveFile]:
-        import pyarrow as pa
 
-        actions = pa.table(self.loaded.get_add_actions(flatten=False))
+        actions = _arrow(self.loaded.get_add_actions(flatten=False))
         rows = actions.column("num_records").to_pylist()
         bounds = {name: self._bounds(actions, name, rows) for name in columns if name in self.metadata.schema.by_name}
         partitions = _column(actions, "partition")
@@ -239,7 +238,7 @@ class TableState:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        vectors = pa.table(self.loaded.deletion_vectors().read_all())
+        vectors = _arrow(self.loaded.deletion_vectors())
         removed = {}
         for path, kept in zip(vectors.column("filepath"), vectors.column("selection_vector"), strict=True):
             positions = pc.indices_nonzero(pc.invert(kept.values)).cast(pa.int64())
@@ -347,3 +346,10 @@ def _member(actions: pa.Table, side: str, name: str) -> list[Any]:
 
 def _counts(nulls: Any) -> bool:  # noqa: ANN401
     return any(map(_counts, nulls.values())) if isinstance(nulls, dict) else isinstance(nulls, int)
+
+
+def _arrow(rows: Any) -> pa.Table:  # noqa: ANN401
+    """Return rows of delta-rs as a table of Arrow; `pyarrow.table` would import pandas to see whether they are a frame."""
+    import pyarrow as pa
+
+    return pa.RecordBatchReader.from_stream(rows).read_all()
