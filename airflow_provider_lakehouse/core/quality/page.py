@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.quality.checks import RowCheck, TableCheck, meaning_of
+from airflow_provider_lakehouse.core.quality.groups import UNEXPECTED_ROWS
+from airflow_provider_lakehouse.core.quality.vocabulary import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,7 +27,8 @@ h2{font-size:1.1rem;margin:2rem 0 .5rem}
 p{margin:.25rem 0}.quiet{color:var(--quiet)}.scroll{overflow-x:auto}
 table{border-collapse:collapse;width:100%}
 th,td{text-align:left;vertical-align:top;padding:.45rem .7rem;border-top:1px solid var(--line)}
-th{color:var(--quiet);font-weight:600;font-size:.85rem}td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
+th{color:var(--quiet);font-weight:600;font-size:.85rem}
+td:last-child{min-width:9rem}td.number,th.number{text-align:right;font-variant-numeric:tabular-nums}
 code{font:.85rem/1.4 ui-monospace,monospace;color:var(--quiet);overflow-wrap:anywhere}
 .broken{color:var(--bad)}.warned{color:var(--warn)}.passed{color:var(--good)}.unknown{color:var(--open)}
 .verdict{font-weight:600;white-space:nowrap}
@@ -34,9 +37,9 @@ border-radius:.5rem;margin:1rem 0}
 @media print{body{padding:0}}
 """
 _ADVICE: Final = {
-    "fail": "Nothing was published. Correct the rows at their source, or the check, and run the load again.",
-    "quarantine": "The rows are set aside. Look at them in the quarantine table, and release them when they are right.",
-    "drop": "The rows were left out. Correct them at their source if they should be there.",
+    "fail": "It stops what follows. Correct the rows at their source, or the check, and run again.",
+    "quarantine": "They are set aside on their way in. Look at them in the quarantine table; release them when they are right.",
+    "drop": "Such rows are left out on their way in. Correct them at their source if they should be there.",
     "warn": "Only counted. Tell the owner.",
 }
 _UNKNOWN_ADVICE: Final = "It could not be judged, which counts as not passed. Correct the check or what it needs."
@@ -121,7 +124,11 @@ def _row(outcome: CheckOutcome, check: Check | None, since: datetime | None, *, 
     about = [f"<strong>{escape(outcome.name)}</strong>"]
     about += [f"<p>{escape(check.description)}</p>"] if check and check.description else []
     about += [f"<p><code>{escape(meaning_of(check))}</code></p>"] if isinstance(check, (RowCheck, TableCheck)) else []
-    about += [f'<p class="quiet">Measured: {escape(str(outcome.observed))}</p>'] if outcome.observed is not None else []
+    about += (
+        [f'<p class="quiet">Measured: {escape(_measured(outcome.observed))}</p>']
+        if outcome.observed is not None
+        else []
+    )
     about += [f'<p class="quiet">{escape(outcome.error)}</p>'] if outcome.error else []
     cells = [
         f'<td class="verdict {kind}">{_WORDS[kind]}</td><td>{"".join(about)}</td>',
@@ -134,8 +141,16 @@ def _row(outcome: CheckOutcome, check: Check | None, since: datetime | None, *, 
     return f"<tr>{''.join(cells)}</tr>"
 
 
+def _measured(observed: Any) -> str:  # noqa: ANN401
+    if isinstance(observed, dict):
+        return ", ".join(f"{name} {_measured(value)}" for name, value in observed.items())
+    return ", ".join(map(str, observed)) or "none" if isinstance(observed, list) else str(observed)
+
+
 def _count(outcome: CheckOutcome) -> str:
-    if outcome.error:
+    kind = KINDS.get(outcome.type)
+    counts_rows = kind is None or kind.tolerant or kind.type == UNEXPECTED_ROWS
+    if outcome.error or not counts_rows:
         return "–"
     of = (outcome.rows or 0) - (outcome.missing or 0)
     share = f" ({outcome.violations / of:.2%})" if of and outcome.violations else ""
