@@ -100,12 +100,14 @@ def run_checks(
 
     Raises:
         InvalidRequestError: A check is not SQL, is not a single reading query, or contradicts itself; or two have the same
-            name. Nothing has run.
+            name; or the instant has no zone. Nothing has run.
         UnavailableError: The table did not answer. Run again.
 
     Guarantees:
         Memory: that of the engine; what does not fit waits on disk, and no rows are held in Python.
     """
+    if now is not None and now.tzinfo is None:
+        raise InvalidRequestError("The instant of a check has no time zone. Give one.", table=table)
     require_distinct(tuple(checks))
     require_valid(checks)
     require_queries(checks, engine=engine)

@@ -250,6 +250,17 @@ def test_how_recent_a_column_is_depends_on_the_instant_of_the_check(engine: List
     assert without.verdict == "unknown"
 
 
+def test_an_instant_without_a_zone_is_refused(engine: Listening) -> None:
+    with pytest.raises(InvalidRequestError, match="time zone"):
+        run_checks(ROWS, [PRESENT], engine=engine, table="t", version=1, now=NOW.replace(tzinfo=None))
+
+
+def test_only_the_columns_that_checks_name_are_asked_for(engine: Listening) -> None:
+    ran(engine, PRESENT, UNIQUE)
+    assert '"name"' in engine.asked[0]
+    assert not any(text in engine.asked[0] for text in ('"at"', "SELECT * FROM checked"))
+
+
 def test_rows_that_an_order_does_not_tell_apart_break_no_order(engine: Listening) -> None:
     rows = pa.table({"at": [1, 1, 2], "n": [5, 4, 5]})
     increasing = Expectation("expect_column_values_to_be_increasing", {"column": "n", "order_by": "at"})
