@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from airflow_provider_lakehouse.bridge.pages import URL_PREFIX, PageKey, keep_page, read_page
+from airflow_provider_lakehouse.bridge.pages import URL_PREFIX, PageKey, keep_page, pages_app, read_page
 from airflow_provider_lakehouse.core.errors import UnavailableError
 
 Contexts = Callable[..., dict[str, Any]]
@@ -63,3 +63,45 @@ def test_no_name_leads_out_of_the_folder(pages: Path, name: str) -> None:
         resolved = (pages / key.path).resolve()
         assert resolved.is_relative_to(pages.resolve())
         assert len(resolved.relative_to(pages.resolve()).parts) == 4
+
+
+@pytest.fixture
+def ask(database: Path, pages: Path, context: Contexts, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Ask Airflow's server for the page of a task that left one, as a user of a role, or as nobody."""
+    from airflow.api_fastapi.app import init_auth_manager
+    from airflow.api_fastapi.auth.managers.simple.user import SimpleAuthManagerUser
+    from fastapi import FastAPI
+    from starlette.testclient import TestClient
+
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "x" * 64)
+    monkeypatch.setenv("AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_ALL_ADMINS", "False")
+    app = FastAPI()
+    manager = init_auth_manager(app)
+    app.mount(URL_PREFIX, pages_app)
+    keep_page("<p>amount is positive</p>", context())
+
+    def get(role: str | None, **key: str) -> Any:
+        user = SimpleAuthManagerUser(username="ann", role=role)
+        headers = {"Authorization": f"Bearer {manager.generate_jwt(user)}"} if role != "nobody" else {}
+        params = {"dag_id": "dag", "run_id": "run-1", "task_id": "task", **key}
+        return TestClient(app).get(f"{URL_PREFIX}/page", params=params, headers=headers)
+
+    return get
+
+
+@pytest.mark.airflow
+def test_who_may_see_the_dag_sees_the_page(ask: Callable[..., Any]) -> None:
+    answer = ask("viewer")
+    assert (answer.status_code, answer.text) == (200, "<p>amount is positive</p>")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+
+
+@pytest.mark.airflow
+@pytest.mark.parametrize(("role", "status"), [("nobody", 401), (None, 403)])
+def test_nobody_else_sees_it(ask: Callable[..., Any], role: str | None, status: int) -> None:
+    assert ask(role).status_code == status
+
+
+@pytest.mark.airflow
+def test_a_try_without_a_page_has_none(ask: Callable[..., Any]) -> None:
+    assert ask("viewer", task_id="another").status_code == 404
