@@ -28,6 +28,7 @@ import filecmp
 import json
 import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
 from importlib.util import find_spec
@@ -231,17 +232,30 @@ def _typed(column: str, kind: str) -> str:
 def _land_days(
     connection: DuckDBPyConnection, root: Path, since: date, until: date, *, bad_file: bool
 ) -> Iterator[LandedFile]:
+    wanted = list(_deliveries(root, since, until))
+
+    def land_one(delivery: tuple[Path, date, str]) -> LandedFile:
+        path, day, where = delivery
+        with connection.cursor() as own:
+            return _land_transactions(own, path, day, where)
+
+    # A file is too small for more than one thread; several files are not.
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for landed in pool.map(land_one, wanted):
+            yield landed
+            if bad_file and landed.path == transactions_file(root, day=BROKEN_DAY):
+                yield _land_broken(root)
+
+
+def _deliveries(root: Path, since: date, until: date) -> Iterator[tuple[Path, date, str]]:
+    """Yield the files of transactions: path, day, and the condition on sales that are in it."""
     for number in range((until - since).days):
         day = since + timedelta(days=number)
-        yield _land_transactions(connection, transactions_file(root, day=day), day, f"business_day = '{day}'")
+        yield transactions_file(root, day=day), day, f"business_day = '{day}'"
         for late in REDELIVERIES:
             if late.day == day and late.repeats >= since:
                 path = transactions_file(root, day=day, note="redelivery")
-                yield _land_transactions(
-                    connection, path, day, f"business_day = '{late.repeats}' AND basket_id % 10 = 3"
-                )
-        if bad_file and day == BROKEN_DAY:
-            yield _land_broken(root)
+                yield path, day, f"business_day = '{late.repeats}' AND basket_id % 10 = 3"
 
 
 def _land_transactions(connection: DuckDBPyConnection, path: Path, day: date, where: str) -> LandedFile:
