@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 from airflow_provider_lakehouse.bridge.values import instant_or_none, number_or_none
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.tables.base import NO_VERSION, TimeTravelling
+from airflow_provider_lakehouse.core.tables.abilities import TimeTravelling
+from airflow_provider_lakehouse.core.tables.base import NO_VERSION
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.types import arrow_type
 

@@ -27,7 +27,7 @@ def require[T](subject: object, ability: TypeForm[T], *, purpose: str = "") -> T
         UnsupportedError: The subject lacks the ability. Nothing was written.
 
     Example:
-        >>> from airflow_provider_lakehouse.core.tables.base import Publishing
+        >>> from airflow_provider_lakehouse.core.tables.abilities import Publishing
         >>> require(object(), Publishing, purpose="to publish a staged batch")
         Traceback (most recent call last):
         ...

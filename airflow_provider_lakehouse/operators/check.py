@@ -10,7 +10,8 @@ from airflow_provider_lakehouse.bridge.quality import QUALITY_KEY, assertions_of
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.quality.checks import meaning_of
-from airflow_provider_lakehouse.core.tables.base import HEAD, At, Publishing
+from airflow_provider_lakehouse.core.tables.abilities import Publishing
+from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.base import declared, now
 from airflow_provider_lakehouse.operators.judging import JudgingOperator
 from airflow_provider_lakehouse.operators.query_load import names_of

@@ -10,7 +10,8 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.errors import ConflictError, DataRejectedError, InvalidRequestError
-from airflow_provider_lakehouse.core.tables.base import Publishing, WriteToken
+from airflow_provider_lakehouse.core.tables.abilities import Publishing
+from airflow_provider_lakehouse.core.tables.base import WriteToken
 from airflow_provider_lakehouse.operators.base import declared, now
 from airflow_provider_lakehouse.operators.guarded import GuardedOperator
 from airflow_provider_lakehouse.operators.query_load import QueryLoad

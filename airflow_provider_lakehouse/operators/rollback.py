@@ -10,7 +10,8 @@ from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.bridge.values import instant_or_none, number_or_none
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.tables.base import HEAD, At, RollingBack
+from airflow_provider_lakehouse.core.tables.abilities import RollingBack
+from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.base import LakehouseOperator, declared
 
 if TYPE_CHECKING:

@@ -16,15 +16,8 @@ from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import EngineSettings, TableView, Working
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, UnavailableError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables.base import (
-    FILE_COLUMN,
-    POSITION_COLUMN,
-    Addressing,
-    At,
-    Change,
-    Positions,
-    WriteToken,
-)
+from airflow_provider_lakehouse.core.tables.abilities import Addressing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, At, Change, Positions, WriteToken
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.spec import PartitionField, TableSpec
 

@@ -12,15 +12,8 @@ import pytest
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError, LakehouseError, UnsupportedError
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
-from airflow_provider_lakehouse.core.tables.base import (
-    HIGHEST_BATCH,
-    At,
-    Change,
-    Publishing,
-    RollingBack,
-    WriteToken,
-    no_probe,
-)
+from airflow_provider_lakehouse.core.tables.abilities import Publishing, RollingBack
+from airflow_provider_lakehouse.core.tables.base import HIGHEST_BATCH, At, Change, WriteToken, no_probe
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.testing.table_spec import NAME, ORDERS, append, ids, orders, positions_of, token

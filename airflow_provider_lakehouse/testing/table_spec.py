@@ -20,19 +20,21 @@ from airflow_provider_lakehouse.core.errors import (
     UnsupportedError,
 )
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
-from airflow_provider_lakehouse.core.tables.base import (
-    FILE_COLUMN,
-    NO_VERSION,
-    POSITION_COLUMN,
+from airflow_provider_lakehouse.core.tables.abilities import (
     Addressing,
-    At,
-    Change,
     Listing,
-    Positions,
     Publishing,
     RollingBack,
     Tagging,
     TimeTravelling,
+)
+from airflow_provider_lakehouse.core.tables.base import (
+    FILE_COLUMN,
+    NO_VERSION,
+    POSITION_COLUMN,
+    At,
+    Change,
+    Positions,
     WriteToken,
     no_probe,
 )

@@ -17,7 +17,8 @@ from deltalake import DeltaTable
 
 from airflow_provider_lakehouse.core.errors import OutcomeUnknownError
 from airflow_provider_lakehouse.core.schema import Column, Schema
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing, WriteToken, no_probe
+from airflow_provider_lakehouse.core.tables.abilities import Listing
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken, no_probe
 from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.spec import TableSpec

@@ -17,7 +17,8 @@ from airflow_provider_lakehouse.core.engines.duckdb import open_engine
 from airflow_provider_lakehouse.core.errors import DamagedError
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.schema import Column, Schema, SchemaChange
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing
+from airflow_provider_lakehouse.core.tables.abilities import Listing
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change
 from airflow_provider_lakehouse.core.tables.iceberg import changes as iceberg_changes
 from airflow_provider_lakehouse.core.tables.iceberg.catalog import catalog_properties
 from airflow_provider_lakehouse.core.tables.spec import TableSpec

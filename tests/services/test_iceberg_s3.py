@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Listing, no_probe
+from airflow_provider_lakehouse.core.tables.abilities import Listing
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, no_probe
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.storage import open_storage

@@ -8,7 +8,8 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.abilities import require
-from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, Addressing
+from airflow_provider_lakehouse.core.tables.abilities import Addressing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.engines.dialect import filter_sql, quoted, sql_type, text
 from airflow_provider_lakehouse.core.engines.scans import scan_of
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, HEAD, POSITION_COLUMN, Addressing, At, Listing
+from airflow_provider_lakehouse.core.tables.abilities import Addressing, Listing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, HEAD, POSITION_COLUMN, At
 from airflow_provider_lakehouse.core.types import arrow_type, parse_type
 
 if TYPE_CHECKING:

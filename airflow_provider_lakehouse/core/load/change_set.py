@@ -8,14 +8,8 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.engines.dialect import quoted
-from airflow_provider_lakehouse.core.tables.base import (
-    FILE_COLUMN,
-    HEAD,
-    NO_VERSION,
-    POSITION_COLUMN,
-    Addressing,
-    At,
-)
+from airflow_provider_lakehouse.core.tables.abilities import Addressing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, HEAD, NO_VERSION, POSITION_COLUMN, At
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 
 if TYPE_CHECKING:

@@ -14,7 +14,8 @@ from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import Working
 from airflow_provider_lakehouse.core.engines.dialect import listed, quoted, sql_type
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.tables.base import HEAD, NO_VERSION, At, Comparing, TimeTravelling
+from airflow_provider_lakehouse.core.tables.abilities import Comparing, TimeTravelling
+from airflow_provider_lakehouse.core.tables.base import HEAD, NO_VERSION, At
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

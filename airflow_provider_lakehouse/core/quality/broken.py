@@ -16,7 +16,8 @@ from airflow_provider_lakehouse.core.quality.questions import CHECKED, both
 from airflow_provider_lakehouse.core.quality.run import pinned
 from airflow_provider_lakehouse.core.quality.statements import require_queries
 from airflow_provider_lakehouse.core.quality.vocabulary import require_valid
-from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, RESERVED_PREFIX, Addressing
+from airflow_provider_lakehouse.core.tables.abilities import Addressing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, RESERVED_PREFIX
 
 if TYPE_CHECKING:
     from airflow_provider_lakehouse.core.engines.base import Engine, Relation

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.schema import Schema
-    from airflow_provider_lakehouse.core.tables.base import At, DataFile, FileListing, Listing
+    from airflow_provider_lakehouse.core.tables.abilities import Listing
+    from airflow_provider_lakehouse.core.tables.base import At, DataFile, FileListing
     from airflow_provider_lakehouse.core.tables.storage import Storage
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.errors import KINDS, LakehouseError, UnsupportedError
-from airflow_provider_lakehouse.core.tables.base import Publishing
+from airflow_provider_lakehouse.core.tables.abilities import Publishing
 
 
 def test_there_are_seven_kinds() -> None:
