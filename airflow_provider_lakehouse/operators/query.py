@@ -143,7 +143,7 @@ class LakehouseQueryOperator(JudgingOperator):
 
         version, rows = result.load.commit.version, result.rows_checked
         contract = how.agreed.name if how.agreed else ""
-        found = ChecksResult(how.table, version, rows, result.checks, now(), contract=contract)
+        found = ChecksResult(how.table, version, rows, result.checks, now(), contract=contract, is_on_the_way=True)
         self.keep_results(context, found, how.row_checks)
         self.tell_breaker(context, replace(found, table=f"{how.table}, rows on their way"))
 

@@ -56,6 +56,16 @@ def test_rows_that_are_set_aside_on_their_way_leave_a_record(warehouse: str, con
     assert records() == [("amount is <positive>", "broken", 2)]
 
 
+def test_the_page_of_a_load_does_not_say_that_rows_set_aside_stop_anything(
+    warehouse: str, context: Contexts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AIRFLOW__LAKEHOUSE__QUALITY_PAGES", str(tmp_path))
+    check = {**POSITIVE, "severity": "quarantine"}
+    sql = "SELECT unnest([5, -1])::BIGINT AS amount"
+    LakehouseQueryOperator(task_id="task", sql=sql, table="silver.orders", checks=[check]).execute(context())
+    assert "none of them stops what follows" in (read_page(PageKey("dag", "run-1", "task", -1, 1)) or "")
+
+
 def test_without_a_table_of_results_nothing_is_kept(warehouse: str, table: Any, context: Contexts) -> None:
     table("silver.orders", {"amount": "long"}, (5,))
     check(results=None).execute(context())

@@ -103,7 +103,8 @@ def _summary(result: ChecksResult) -> str:
     passed = sum(one.passed for one in result.outcomes)
     if passed == total:
         return f'<p class="summary passed">All {total} checks passed.</p>'
-    words = f"{total - passed} of {total} checks did not pass; {stopping} of them stop the pipeline."
+    stops = f"{stopping} of them stop what follows" if stopping else "none of them stops what follows"
+    words = f"{total - passed} of {total} checks did not pass; {stops}."
     return f'<p class="summary {"broken" if stopping else "warned"}">{words}</p>'
 
 

@@ -39,6 +39,8 @@ class ChecksResult:
         partition: Key of the partition that was checked; empty for the whole table.
         contract: Name and version of the contract that the checks come from; empty where they come from none.
         runner: Who ran the checks: `lakehouse` or `great_expectations`.
+        is_on_the_way: True where rows were judged on their way into the table: those that break a check of severity
+            `quarantine` or `drop` are not in it.
     """
 
     table: str
@@ -49,11 +51,15 @@ class ChecksResult:
     partition: str = ""
     contract: str = ""
     runner: str = "lakehouse"
+    is_on_the_way: bool = False
 
     @property
     def failed(self) -> tuple[CheckOutcome, ...]:
         """Outcomes that stop the pipeline."""
-        return tuple(one for one in self.outcomes if one.stops)
+        harmless = ("quarantine", "drop") if self.is_on_the_way else ()
+        return tuple(
+            one for one in self.outcomes if one.stops and not (one.verdict == "broken" and one.severity in harmless)
+        )
 
     def require(self) -> None:
         """Stop when a check failed.
