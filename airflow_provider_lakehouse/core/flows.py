@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.core.extract.apply import apply_files, extract
 from airflow_provider_lakehouse.core.extract.plan import position_properties
 from airflow_provider_lakehouse.core.load.apply import LoadResult, apply_load
@@ -206,6 +206,7 @@ def load_query(
     tables: Mapping[str, Relation],
     parameters: Mapping[str, object] | None = None,
     checks: tuple[RowLevelCheck, ...] = (),
+    on_refusal: Callable[[tuple[CheckOutcome, ...], int], None] | None = None,
 ) -> QueryResult:
     """Load what a query returns, with rows that break a check kept aside.
 
@@ -218,6 +219,7 @@ def load_query(
         tables: What the query names.
         parameters: Values the query names.
         checks: Conditions that rows must meet; of expectations those that look at single rows.
+        on_refusal: Told what the checks found of how many rows, where they refuse the batch.
 
     Raises:
         InvalidRequestError: The query cannot run, or does not fit the table.
@@ -235,20 +237,12 @@ def load_query(
     if not target.table.exists():
         target.table.create(_spec_of(target, described))
     with engine.query(gate.wrap(sql, described), tables=tables, parameters=parameters) as rows:
-        load = apply_load(
-            target.table,
-            gate.pass_on(rows),
-            mode=target.mode,
-            token=token,
-            engine=engine,
-            now=now,
-            policy=target.policy,
-            branch=target.branch,
-            rejects=rejects,
-            quarantine=target.quarantine,
-            run=target.run,
-            contract=target.contract,
-        )
+        try:
+            load = _apply(gate.pass_on(rows), target, token=token, engine=engine, now=now, rejects=rejects)
+        except DataRejectedError:
+            if gate.has_refused and on_refusal is not None:
+                on_refusal(gate.outcomes(), gate.rows)
+            raise
     return QueryResult(load, gate.outcomes(), gate.rows)
 
 
@@ -277,19 +271,8 @@ def release_quarantined(plan: ReleasePlan, target: Target, *, engine: Engine, no
         raise InvalidRequestError("A release needs the table that the rows are in. Name the quarantine table.")
 
     def load(rows: pa.RecordBatchReader, *, token: WriteToken) -> CommitResult:
-        return apply_load(
-            target.table,
-            rows,
-            mode=target.mode,
-            token=token,
-            engine=engine,
-            now=now,
-            policy=target.policy,
-            rejects=Rejects(limit=target.limit),
-            quarantine=target.quarantine,
-            run=target.run,
-            contract=target.contract,
-        ).commit
+        rejects = Rejects(limit=target.limit)
+        return _apply(rows, replace(target, branch=None), token=token, engine=engine, now=now, rejects=rejects).commit
 
     return apply_release(plan, target.quarantine, target=target.table, load=load, engine=engine)
 
@@ -347,18 +330,39 @@ def _load_extract(
     has = target.table.facts().schema.by_name
     constants = {INGESTED_AT_COLUMN: plan.planned_at, BATCH_COLUMN: token.batch}
     wanted = {name: value for name, value in constants.items() if name in has}
-    return apply_load(
-        target.table,
+    return _apply(
         with_constants(rows, wanted, types={name: has[name].type for name in wanted}),
-        mode=target.mode,
+        target,
         token=token,
         engine=engine,
         now=plan.planned_at,
+        rejects=rejects,
+        properties=position_properties(token.pipeline, position=plan.position) if plan.position else None,
+    )
+
+
+def _apply(
+    rows: pa.RecordBatchReader,
+    target: Target,
+    *,
+    token: WriteToken,
+    engine: Engine,
+    now: datetime,
+    rejects: Rejects,
+    properties: Mapping[str, str | None] | None = None,
+) -> LoadResult:
+    return apply_load(
+        target.table,
+        rows,
+        mode=target.mode,
+        token=token,
+        engine=engine,
+        now=now,
         policy=target.policy,
         branch=target.branch,
         rejects=rejects,
         quarantine=target.quarantine,
-        properties=position_properties(token.pipeline, position=plan.position) if plan.position else None,
+        properties=properties,
         run=target.run,
         contract=target.contract,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from airflow_provider_lakehouse.bridge.lineage import SeenLineage
@@ -11,7 +12,7 @@ from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.tables.base import HEAD, At
+from airflow_provider_lakehouse.core.tables.base import HEAD, NO_VERSION, At
 from airflow_provider_lakehouse.operators.base import declared, now
 from airflow_provider_lakehouse.operators.judging import JudgingOperator
 from airflow_provider_lakehouse.operators.query_load import ARGUMENTS, QueryLoad, names_of
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.flows import QueryResult
-    from airflow_provider_lakehouse.core.quality.checks import Check
+    from airflow_provider_lakehouse.core.quality.checks import Check, CheckOutcome
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
 
 
@@ -112,9 +113,13 @@ class LakehouseQueryOperator(JudgingOperator):
             ", ".join(sources) or "no table", self.table, load.mode_name,
             f", on branch {self.branch}" if self.branch else "", token.batch, token.pipeline,
         )  # fmt: skip
-        result = load.apply(self.hook, table, token=token, now=now(), run=str(context["ti"].run_id))
+        judge = partial(self._judge, context, load)
+        at = table.facts().version if table.exists() else NO_VERSION
+        result = load.apply(
+            self.hook, table, token=token, now=now(), run=str(context["ti"].run_id), on_refusal=partial(judge, at)
+        )
         self._tell(context, table, result, token)
-        self._judge(context, load, result)
+        judge(result.load.commit.version, result.checks, result.rows_checked)
         return as_json(result)
 
     def _tell(self, context: Context, table: Table, result: QueryResult, token: WriteToken) -> None:
@@ -135,15 +140,16 @@ class LakehouseQueryOperator(JudgingOperator):
         if is_staged:
             self.log.info("Readers see it when branch %s is published.", self.branch)
 
-    def _judge(self, context: Context, how: QueryLoad, result: QueryResult) -> None:
+    def _judge(
+        self, context: Context, how: QueryLoad, version: int, outcomes: tuple[CheckOutcome, ...], rows: int | None
+    ) -> None:
         """Keep what the checks of rows found, and tell the breaker, under a name that the table's own checks do not have."""
-        if not result.checks:
+        if not outcomes:
             return
         from airflow_provider_lakehouse.core.quality.run import ChecksResult
 
-        version, rows = result.load.commit.version, result.rows_checked
         contract = how.agreed.name if how.agreed else ""
-        found = ChecksResult(how.table, version, rows, result.checks, now(), contract=contract, is_on_the_way=True)
+        found = ChecksResult(how.table, version, rows, outcomes, now(), contract=contract, is_on_the_way=True)
         self.keep_results(context, found, how.row_checks)
         self.tell_breaker(context, replace(found, table=f"{how.table}, rows on their way"))
 

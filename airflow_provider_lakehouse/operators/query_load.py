@@ -13,11 +13,11 @@ from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.quality.checks import check_from_json
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
 
     from airflow_provider_lakehouse.core.flows import QueryResult
-    from airflow_provider_lakehouse.core.quality.checks import Check
+    from airflow_provider_lakehouse.core.quality.checks import Check, CheckOutcome
     from airflow_provider_lakehouse.core.tables.base import Table, WriteToken
     from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 
@@ -90,7 +90,14 @@ class QueryLoad:
         return {name: hook.table(table) for name, table in names_of(self.reads).items()}
 
     def apply(
-        self, hook: LakehouseHook, table: Table, *, token: WriteToken, now: datetime, run: str = ""
+        self,
+        hook: LakehouseHook,
+        table: Table,
+        *,
+        token: WriteToken,
+        now: datetime,
+        run: str = "",
+        on_refusal: Callable[[tuple[CheckOutcome, ...], int], None] | None = None,
     ) -> QueryResult:
         """Run the query and load its rows, once for each token; see `load_query`."""
         from airflow_provider_lakehouse.core.flows import Target, load_query
@@ -119,6 +126,7 @@ class QueryLoad:
             tables={name: TableView(source) for name, source in self.sources(hook).items()},
             parameters=self.parameters,
             checks=row_level(self.row_checks),
+            on_refusal=on_refusal,
         )
 
 

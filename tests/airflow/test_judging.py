@@ -66,6 +66,18 @@ def test_the_page_of_a_load_does_not_say_that_rows_set_aside_stop_anything(
     assert "none of them stops what follows" in (read_page(PageKey("dag", "run-1", "task", -1, 1)) or "")
 
 
+def test_a_batch_that_is_refused_leaves_a_record_and_opens_the_breaker(warehouse: str, context: Contexts) -> None:
+    sql = "SELECT unnest([5, -1])::BIGINT AS amount"
+    operator = LakehouseQueryOperator(
+        task_id="task", sql=sql, table="silver.orders", checks=[POSITIVE], breaker="silver.orders"
+    )
+    with pytest.raises(DataRejectedError, match="allow none"):
+        operator.execute(context())
+    assert records() == [("amount is <positive>", "broken", 1)]
+    with pytest.raises(DataRejectedError, match="is open"):
+        operator.execute(context(run_id="run-2"))
+
+
 def test_without_a_table_of_results_nothing_is_kept(warehouse: str, table: Any, context: Contexts) -> None:
     table("silver.orders", {"amount": "long"}, (5,))
     check(results=None).execute(context())

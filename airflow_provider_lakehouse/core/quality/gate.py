@@ -53,6 +53,7 @@ class RowGate:
     broken: Counter[str] = field(default_factory=Counter)
     rows: int = 0
     rows_set_aside: int = 0
+    has_refused: bool = False
     _looked_at: Counter[int] = field(default_factory=Counter)
     _missing: Counter[int] = field(default_factory=Counter)
     _types: str = ""
@@ -116,7 +117,11 @@ class RowGate:
             passing = self._passing(batch, names)
             if passing.num_rows:
                 yield passing
-        self._require()
+        try:
+            self._require()
+        except DataRejectedError:
+            self.has_refused = True
+            raise
 
     def _count(self, batch: pa.RecordBatch) -> None:
         import pyarrow.compute as pc
