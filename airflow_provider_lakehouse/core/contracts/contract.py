@@ -104,7 +104,7 @@ class ContractColumn:
         logical_type: One of the standard's types; empty where none is declared.
         physical_type: As a database writes it.
         options: Of the logical type, such as `minimum`.
-        required: Whether it may not be null.
+        required: Whether it may not be null. A column of the primary key never may, whatever is said here.
         unique: Whether no value stands twice.
         primary_key: Whether it is part of the key.
         primary_key_position: Place in the key, from 1; None where it is not declared.

@@ -68,8 +68,6 @@ def _columns(columns: Sequence[Mapping[str, Any]], path: Path) -> Iterator[_Foun
 
 
 def _column(column: Mapping[str, Any], path: Path) -> Iterator[_Found]:
-    if column.get("primaryKey") and column.get("required") is False:
-        yield (*path, "required"), "a column of the primary key is never null, and this one need not be there"
     yield from _bounds(column.get("logicalTypeOptions") or {}, (*path, "logicalTypeOptions"))
     values = [repr(one.get("value")) for one in _list(column, "enum")]
     for place, value in enumerate(values):

@@ -156,7 +156,6 @@ def test_a_column_needs_no_logical_type() -> None:
             "minimum is above maximum",
         ),
         (with_column("{name: c, logicalType: string, logicalTypeOptions: {minLength: 2, maxLength: 1}}"), 9, "minLength is above"),
-        (with_column("{name: c, primaryKey: true, required: false}"), 9, "primary key is never null"),
         (with_column("{name: c, primaryKeyPosition: 1}"), 9, "primaryKey is not true"),
         (with_column("{name: c, partitioned: true, partitionKeyPosition: 0}"), 9, "positions start at 1"),
         (

@@ -444,3 +444,14 @@ def test_a_latency_without_a_fixed_length_is_refused() -> None:
     )
     with pytest.raises(InvalidRequestError, match="no length of time"):
         checks(text)
+
+
+def test_a_column_of_the_key_is_never_null_though_it_is_said_not_to_be_required() -> None:
+    text = with_column("{name: c, primaryKey: true, required: false}")
+    assert [expected(check)[0] for check in checks(text)] == [
+        "expect_column_values_to_not_be_null",
+        "expect_column_values_to_be_unique",
+    ]
+    assert [one.verdict for one in run_checks(
+        pa.table({"c": [1, None]}), checks(text), engine=ENGINE, table="t", version=1
+    ).outcomes] == ["broken", "passed"]  # fmt: skip
