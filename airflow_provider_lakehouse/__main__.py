@@ -1,4 +1,4 @@
-"""Run a command: `python -m airflow_provider_lakehouse contract check|diff|tests`."""
+"""Run a command: `python -m airflow_provider_lakehouse contract check|diff|suggest|tests`."""
 
 from __future__ import annotations
 

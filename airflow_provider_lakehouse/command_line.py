@@ -6,19 +6,26 @@ import argparse
 import json
 import sys
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from airflow_provider_lakehouse.core.contracts.compatibility import plan_contract_change
-from airflow_provider_lakehouse.core.contracts.odcs import read_contract_file
-from airflow_provider_lakehouse.core.errors import LakehouseError
+from airflow_provider_lakehouse.core.contracts.odcs import read_contract_file, write_contract
+from airflow_provider_lakehouse.core.errors import InvalidRequestError, LakehouseError
 from airflow_provider_lakehouse.core.quality.contract_findings import contract_findings
-from airflow_provider_lakehouse.core.quality.generated_tests import pytest_file
+from airflow_provider_lakehouse.core.quality.contract_proposal import suggest_contract
+from airflow_provider_lakehouse.core.quality.generated_tests import catalog_from_environment, pytest_file
 from airflow_provider_lakehouse.core.registry import find
+from airflow_provider_lakehouse.core.sources.base import SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN, Rejects
+from airflow_provider_lakehouse.core.sources.files.source import FileSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import pyarrow as pa
+
     from airflow_provider_lakehouse.core.contracts.compatibility import ContractChange
+    from airflow_provider_lakehouse.core.tables.base import Table
 
 FINE: Final = 0
 FOUND: Final = 1
@@ -49,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m airflow_provider_lakehouse", description=__doc__)
     rooms = parser.add_subparsers(required=True, metavar="contract")
     contract = rooms.add_parser("contract", help="data contracts of the Open Data Contract Standard 3")
-    commands = contract.add_subparsers(required=True, metavar="check|diff|tests")
+    commands = contract.add_subparsers(required=True, metavar="check|diff|suggest|tests")
 
     check = commands.add_parser("check", help="list what is wrong; exit 1 where something is")
     check.add_argument(
@@ -65,6 +72,17 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("--for", dest="party", choices=("readers", "writers"), help="look at one side only")
     diff.add_argument("--json", action="store_true", help="for programs")
     diff.set_defaults(run=_diff)
+
+    suggest = commands.add_parser("suggest", help="print a draft of a contract that a table or files keep as they are")
+    suggest.add_argument(
+        "files",
+        nargs="*",
+        metavar="FILE",
+        help="CSV, JSON lines, Parquet or Avro, or patterns of them; without any, the table is read from the lakehouse "
+        "that the environment variable LAKEHOUSE_CATALOG names",
+    )
+    suggest.add_argument("--table", required=True, metavar="NAMESPACE.TABLE", help="what the contract is of")
+    suggest.set_defaults(run=_suggest)
 
     tests = commands.add_parser("tests", help="print a pytest file that holds a table to its contract")
     tests.add_argument("file", metavar="FILE")
@@ -125,6 +143,46 @@ def _table(change: ContractChange, *, breaking_only: str | None) -> str:
 def _tests(given: argparse.Namespace) -> int:
     sys.stdout.write(pytest_file(given.file, table=given.table, left_to=tuple(given.left_to)))
     return FINE
+
+
+def _suggest(given: argparse.Namespace) -> int:
+    relation = _rows(given.files) if given.files else _table_of_lakehouse(given.table)
+    contract = suggest_contract(relation, engine=find("engines", "duckdb")(), table=given.table)
+    _say("# A draft, made from rows: it holds values of theirs. Review it before others see it.")
+    sys.stdout.write(write_contract(contract))
+    return FINE
+
+
+def _table_of_lakehouse(name: str) -> Table:
+    settings = catalog_from_environment()
+    table: Table = find("tables", settings.format)(settings).table(name)
+    return table
+
+
+def _rows(patterns: Sequence[str]) -> pa.Table:
+    """Return the rows of files, held in memory; rows that cannot be read are told."""
+    import pyarrow as pa
+
+    rejects, found = Rejects(), []
+    for pattern in patterns:
+        source = find("sources", "files")(FileSettings(pattern, on_corrupt="fail"))
+        plan = source.plan(position=None, now=datetime.now(UTC))
+        if plan.slices:
+            found.append(source.read(plan, rejects=rejects).read_all())
+    if not found:
+        raise InvalidRequestError(
+            "There are no files to make a contract from. Correct the paths.", files=tuple(patterns)
+        )
+    if rejects.rows:
+        sys.stderr.write(f"{len(rejects.rows)} rows cannot be read and are left out: {rejects.rows[0].reason}, ...\n")
+    try:
+        rows = pa.concat_tables(found, promote_options="default")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise InvalidRequestError(
+            "The files have columns of one name and several types. Make a contract from files of one kind.",
+            files=tuple(patterns),
+        ) from error
+    return rows.drop_columns([SOURCE_FILE_COLUMN, SOURCE_ROW_COLUMN])
 
 
 def _say(text: str) -> None:

@@ -7,9 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.command_line import main
+from airflow_provider_lakehouse.core.contracts.odcs import read_contract_file
+from airflow_provider_lakehouse.core.registry import find
+from airflow_provider_lakehouse.core.schema import Column, Schema
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
+from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from tests.unit.core.contracts.contract_texts import ORDERS, with_column, with_rule
 
 ROOT = Path(__file__).parents[2]
@@ -110,6 +116,51 @@ def test_a_test_file_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[st
     path = written(tmp_path, "orders.yaml", ORDERS)
     assert main(["contract", "tests", path, "--table", "orders"]) == 0
     compile(capsys.readouterr().out, "test_orders.py", "exec")
+
+
+CSV = "id,state\n" + "".join(f"{number},{'open' if number % 2 else 'paid'}\n" for number in range(60))
+
+
+def test_a_contract_is_proposed_from_files_and_they_keep_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [written(tmp_path, "a.csv", CSV), written(tmp_path, "b.csv", CSV.replace("open", "lost"))]
+    assert main(["contract", "suggest", *files, "--table", "silver.orders"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("# A draft, made from rows")
+    path = written(tmp_path, "orders.odcs.yaml", out)
+    assert main(["contract", "check", path]) == 0
+    table = read_contract_file(path).table("silver.orders")
+    assert [(column.name, column.physical_type, column.required) for column in table.columns] == [
+        ("id", "long", True),
+        ("state", "string", True),
+    ]
+    assert table.columns[1].allowed_values == ("lost", "open", "paid")
+
+
+def test_a_contract_is_proposed_from_a_table_of_the_lakehouse(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = CatalogSettings("delta", f"file://{tmp_path}/lake")
+    table = find("tables", "delta")(settings).table("silver.orders")
+    table.create(TableSpec(Schema.of(Column("id", "long"))))
+    table.commit(Change(rows=pa.table({"id": [1, 2, 3]}).to_reader()), token=WriteToken("test", 1))
+    monkeypatch.setenv("LAKEHOUSE_CATALOG", json.dumps({"format": "delta", "warehouse": settings.warehouse}))
+    assert main(["contract", "suggest", "--table", "silver.orders"]) == 0
+    assert "unique: true" in capsys.readouterr().out
+    assert main(["contract", "suggest", "--table", "silver.items"]) == 2
+
+
+def test_files_that_make_no_contract_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["contract", "suggest", str(tmp_path / "*.csv"), "--table", "t"]) == 2
+    assert "There are no files" in capsys.readouterr().err
+    files = [written(tmp_path, "a.csv", "id\n1\n"), written(tmp_path, "b.csv", "id\none\n")]
+    assert main(["contract", "suggest", *files, "--table", "t"]) == 2
+    assert "several types" in capsys.readouterr().err
+
+
+def test_rows_that_cannot_be_read_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "a.csv", f"{CSV}1,open,2\n")
+    assert main(["contract", "suggest", path, "--table", "t"]) == 0
+    assert capsys.readouterr().err.startswith("1 rows cannot be read and are left out: ")
 
 
 def test_a_command_that_cannot_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
