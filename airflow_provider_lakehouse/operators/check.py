@@ -42,7 +42,8 @@ class LakehouseCheckOperator(JudgingOperator):
         checks: Conditions on rows (`condition`), queries over `checked` (`query`), and expectations (`type`); mappings or
             checks.
         contract: File of a contract that has the table (Open Data Contract Standard); its checks come first.
-        reads: Further tables that checks name, or a mapping from the name in the check to the table.
+        reads: Further tables that the SQL of checks names, or a mapping from the name in the check to the table. Tables that
+            expectations compare with are read without being named here.
         branch: Branch to check; None checks the main branch.
         runner: Who judges: `lakehouse` in as few scans as possible, or `great_expectations` over pandas, which holds the
             columns in memory and needs seconds to start.

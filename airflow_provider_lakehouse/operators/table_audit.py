@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from airflow_provider_lakehouse.bridge.contracts import TableContract
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
-from airflow_provider_lakehouse.core.quality.checks import check_from_json
+from airflow_provider_lakehouse.core.quality.checks import Expectation, check_from_json
+from airflow_provider_lakehouse.core.quality.questions import CHECKED
 from airflow_provider_lakehouse.core.tables.base import HEAD, At
 from airflow_provider_lakehouse.operators.query_load import names_of
 
@@ -33,7 +34,7 @@ class TableAudit:
         table: `namespace.table`.
         checks: Checks, or mappings that describe them.
         contract: File of a contract that has the table; its checks come first.
-        reads: Further tables that checks name.
+        reads: Further tables that checks name; those that expectations compare with need not be named.
         runner: Who judges: `lakehouse` or `great_expectations`.
         partition: Key of the partition that is checked, for the result.
         severities: Only checks of these are asked; None for all.
@@ -58,6 +59,12 @@ class TableAudit:
         given = tuple(check_from_json(check) for check in self.checks)
         asked = (*(self.agreed.checks if self.agreed else ()), *given)
         return tuple(check for check in asked if self.severities is None or check.severity in self.severities)
+
+    @cached_property
+    def other_tables(self) -> dict[str, str]:
+        """The other tables that checks look at, by the name that they use."""
+        compared = [one for check in self.all_checks if isinstance(check, Expectation) for one in check.other_tables]
+        return {name: name for name in compared if name != CHECKED} | names_of(self.reads)
 
     def apply(self, hook: LakehouseHook, table: Table, *, branch: str | None, now: datetime) -> ChecksResult:
         """Check the table, or a branch of it.
@@ -84,6 +91,6 @@ class TableAudit:
             table=self.table,
             version=table.facts(at=at).version,
             now=now,
-            tables={name: TableView(hook.table(other)) for name, other in names_of(self.reads).items()},
+            tables={name: TableView(hook.table(other)) for name, other in self.other_tables.items()},
         )
         return replace(result, partition=self.partition, contract=self.agreed.name if self.agreed else "")

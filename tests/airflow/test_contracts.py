@@ -86,6 +86,53 @@ def test_the_checks_of_the_contract_are_asked_of_the_table(warehouse: str, conte
     assert check.result.contract == "orders@1.2.0"
 
 
+RELATED = """
+apiVersion: v3.2.0
+kind: DataContract
+id: shop
+version: 1.0.0
+status: active
+schema:
+  - {name: products, physicalName: silver.products, properties: [{name: id, logicalType: integer}]}
+  - name: sales
+    physicalName: silver.sales
+    properties: [{name: product, logicalType: integer, relationships: [{to: products.id}]}]
+"""
+
+
+@pytest.mark.parametrize("reads", [(), ["silver.products"]])
+def test_the_tables_that_a_contract_refers_to_are_read_without_being_named(
+    warehouse: str, table: Any, context: Contexts, tmp_path: Path, reads: Any
+) -> None:
+    path = tmp_path / "shop.odcs.yaml"
+    path.write_text(RELATED)
+    table("silver.sales", {"product": "int"}, (1,), (7,))
+    check = LakehouseCheckOperator(task_id="task", table="silver.sales", contract=str(path), reads=reads)
+    with pytest.raises(DataRejectedError, match=r"silver\.products"):
+        check.execute(context())
+    table("silver.products", {"id": "int"}, (1,))
+    check = LakehouseCheckOperator(
+        task_id="task", table="silver.sales", contract=str(path), is_blocking=False, reads=reads
+    )
+    (outcome,) = check.execute(context())["outcomes"]
+    assert (outcome["verdict"], outcome["violations"]) == ("broken", 1)
+
+
+def test_a_check_may_call_another_table_by_a_name_that_the_task_explains(
+    warehouse: str, table: Any, context: Contexts
+) -> None:
+    table("silver.sales", {"product": "int"}, (1,))
+    table("silver.products", {"id": "int"}, (1,))
+    known = {
+        "type": "expect_column_values_to_exist_in_other_table",
+        "arguments": {"column": "product", "other_table": "products", "other_columns": ["id"]},
+    }
+    check = LakehouseCheckOperator(
+        task_id="task", table="silver.sales", checks=[known], reads={"products": "silver.products"}
+    )
+    assert check.execute(context())["quality"]["verdict"] == "passed"
+
+
 def test_only_checks_of_the_named_severities_are_asked(warehouse: str, context: Contexts, contract: str) -> None:
     query(contract, GOOD).execute(context())
     names = {}

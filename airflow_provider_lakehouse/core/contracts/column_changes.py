@@ -15,7 +15,7 @@ from airflow_provider_lakehouse.core.contracts.differences import (
     matched,
     rest_differences,
 )
-from airflow_provider_lakehouse.core.contracts.rule_changes import rule_differences
+from airflow_provider_lakehouse.core.contracts.rule_changes import relationship_differences, rule_differences
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.types import is_widening
 
@@ -57,6 +57,7 @@ def column_differences(path: str, old: ContractColumn | None, new: ContractColum
     spellings = () if _type_changes(old, new) else ("physical_type", "logical_type")
     yield from described(here, old, new, ("description", "tags", "classification", "custom", *spellings))
     yield from rest_differences(here, old.extra, new.extra)
+    yield from relationship_differences(here, old.extra, new.extra)
     yield from rule_differences(here, old.rules, new.rules)
 
 

@@ -19,7 +19,11 @@ from airflow_provider_lakehouse.core.contracts.differences import (
     matched,
     rest_differences,
 )
-from airflow_provider_lakehouse.core.contracts.rule_changes import level_differences, rule_differences
+from airflow_provider_lakehouse.core.contracts.rule_changes import (
+    level_differences,
+    relationship_differences,
+    rule_differences,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,6 +119,7 @@ def _table(old: ContractTable | None, new: ContractTable | None) -> Iterator[Dif
         yield Difference(path, "changed", READERS + WRITERS, f"it is stored elsewhere, and was in {old.stored_name!r}")
     yield from described(path, old, new, ("description", "tags", "custom", "physical_type"))
     yield from rest_differences(path, old.extra, new.extra)
+    yield from relationship_differences(path, old.extra, new.extra)
     yield from _key(path, old, new)
     for before, after in matched(old.columns, new.columns):
         yield from column_differences(path, before, after)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.contracts.contract import OPERATORS
+from airflow_provider_lakehouse.core.contracts.relationships import RELATIONSHIPS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -52,6 +53,7 @@ def contradictions(contract: Mapping[str, Any]) -> Iterator[_Found]:
         names = frozenset(name for column in columns for name in _names(column))
         yield from _rules(table, path, names, of_table=True)
         yield from _custom(table, path, ())
+        yield from _relationships(table, path)
     yield from _custom(contract, (), ())
     for place, level in enumerate(_list(contract, "slaProperties")):
         yield from _custom(level, ("slaProperties", place), OWN_PROPERTIES[:2])
@@ -75,11 +77,20 @@ def _column(column: Mapping[str, Any], path: Path) -> Iterator[_Found]:
             yield (*path, "enum", place, "value"), "the value stands twice"
     yield from _custom(column, path, (*OWN_PROPERTIES, PARTITION_PROPERTY))
     yield from _rules(column, path, frozenset(_names(column)), of_table=False)
+    yield from _relationships(column, path)
     yield from _columns(_list(column, "properties"), (*path, "properties"))
     if isinstance(items := column.get("items"), dict):
         yield from _column(items, (*path, "items"))
     for name, part in (column.get("map") or {}).items():
         yield from _column(part, (*path, "map", name))
+
+
+def _relationships(element: Mapping[str, Any], path: Path) -> Iterator[_Found]:
+    for place, one in enumerate(_list(element, RELATIONSHIPS)):
+        at: Path = (*path, RELATIONSHIPS, place)
+        yield from _custom(one, at, OWN_PROPERTIES[:2])
+        if isinstance(one.get("from"), list) and len(one["from"]) != len(one["to"]):
+            yield at, "it leads from a number of columns to another number of them"
 
 
 def _bounds(options: Mapping[str, Any], path: Path) -> Iterator[_Found]:

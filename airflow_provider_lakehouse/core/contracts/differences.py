@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol
 
+from airflow_provider_lakehouse.core.contracts.relationships import RELATIONSHIPS
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -79,7 +81,7 @@ def described(path: str, old: object, new: object, names: tuple[str, ...]) -> It
 
 def rest_differences(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
     """Yield the differences of what this package has no word for."""
-    for name in sorted({*old, *new} - {"enum"}):
+    for name in sorted({*old, *new} - {"enum", RELATIONSHIPS}):
         if old.get(name) != new.get(name):
             yield Difference(joined(path, name), "described", NOBODY, "it is for people, catalogs and tools")
 

@@ -21,6 +21,7 @@ from airflow_provider_lakehouse.core.contracts.contract import (
     Rule,
     Team,
 )
+from airflow_provider_lakehouse.core.contracts.relationships import RELATIONSHIPS
 from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.registry import require_extra
@@ -116,7 +117,7 @@ def read_contract_file(path: str | FilePath, *, table: str | None = None) -> Con
     Args:
         path: The file.
         table: Read what concerns one table, by its name or physical name: of the others only the names are there. It takes a
-            fraction of the time where a contract has many. None reads all of it.
+            fraction of the time where a contract has many, unless it refers to others. None reads all of it.
 
     Raises:
         InvalidRequestError: There is no such file, it is not UTF-8, or as for `read_contract`.
@@ -130,12 +131,15 @@ def read_contract_file(path: str | FilePath, *, table: str | None = None) -> Con
 
 
 def part_about(document: Document, table: str) -> Document | None:
-    """Return the part of a contract that concerns one table; None where it is the whole, or there is no such table."""
+    """Return the part of a contract that concerns one table; None where it is the whole, or there is no such table.
+
+    It is the whole where the table refers to others, whose columns are needed to understand it.
+    """
     tables = document.value.get("schema") if isinstance(document.value, dict) else None
     if not isinstance(tables, list) or len(tables) < 2 or not all(isinstance(one, dict) for one in tables):
         return None
     about = next((one for one in tables if table in (one.get("name"), one.get("physicalName"))), None)
-    if about is None:
+    if about is None or _refers(about):
         return None
     # Others keep their places, so that what is told of this one has the right line.
     value = {
@@ -145,6 +149,12 @@ def part_about(document: Document, table: str) -> Document | None:
     if isinstance(levels := value.pop("slaProperties", None), list) and (kept := _levels_about(levels, about)):
         value["slaProperties"] = kept
     return replace(document, value=value)
+
+
+def _refers(table: Mapping[str, Any]) -> bool:
+    columns = table.get("properties")
+    parts = [table, *(columns if isinstance(columns, list) else ())]
+    return any(isinstance(part, dict) and part.get(RELATIONSHIPS) for part in parts)
 
 
 def _levels_about(levels: list[Any], table: Mapping[str, Any]) -> list[Any]:

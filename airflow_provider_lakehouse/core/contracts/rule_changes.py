@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.contracts.contract import custom_value
 from airflow_provider_lakehouse.core.contracts.differences import (
@@ -16,10 +16,11 @@ from airflow_provider_lakehouse.core.contracts.differences import (
     joined,
     rest_differences,
 )
+from airflow_provider_lakehouse.core.contracts.relationships import RELATIONSHIPS
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_provider_lakehouse.core.contracts.contract import Contract, Rule
     from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
@@ -60,6 +61,30 @@ def rule_differences(path: str, old: Sequence[Rule], new: Sequence[Rule]) -> Ite
         yield Difference(
             joined(path, _label(rule)), "described" if is_text else "removed", NOBODY if is_text else READERS, why
         )
+
+
+def relationship_differences(path: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[Difference]:
+    """Yield the differences of what a table or column refers to.
+
+    Args:
+        path: Of the table or column.
+        old: What else was said of it, see `ContractColumn.extra`.
+        new: Likewise.
+    """
+    before, after = ({_reference(one): one for one in extra.get(RELATIONSHIPS) or ()} for extra in (old, new))
+    for name in before | after:
+        here = f"{path}.{RELATIONSHIPS}[{name}]"
+        if name not in before:
+            yield Difference(here, "added", WRITERS, "rows that name what is not there are refused")
+        elif name not in after:
+            yield Difference(here, "removed", READERS, "rows may name what is not there")
+        elif before[name] != after[name]:
+            yield Difference(here, "described", NOBODY, "it is for people, catalogs and tools")
+
+
+def _reference(given: Mapping[str, Any]) -> str:
+    ends = [[one] if isinstance(one, str) else one for one in (given.get("from", []), given["to"])]
+    return " to ".join(", ".join(end) for end in ends if end)
 
 
 def _same(old: Rule, new: Rule) -> bool:

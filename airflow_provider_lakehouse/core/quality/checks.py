@@ -172,6 +172,11 @@ class Expectation:
             return tuple(str(name) for name in several)
         return tuple(str(given[one]) for one in ("column", "column_A", "column_B") if one in given)
 
+    @property
+    def other_tables(self) -> tuple[str, ...]:
+        """The other tables that it compares with."""
+        return tuple(str(self.arguments[one]) for one in ("other_table", "other_table_name") if one in self.arguments)
+
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read a check from settings.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_lakehouse.core.contracts.relationships import foreign_keys
 from airflow_provider_lakehouse.core.quality.checks import (
     MAX_NAME_CHARACTERS,
     Expectation,
@@ -21,6 +22,7 @@ from airflow_provider_lakehouse.core.quality.contract_conditions import (
 )
 from airflow_provider_lakehouse.core.quality.contract_place import Place, settings_of
 from airflow_provider_lakehouse.core.quality.contract_rules import check_of_level, check_of_rule
+from airflow_provider_lakehouse.core.quality.questions import CHECKED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,10 +40,10 @@ _YOUNG: Final = ("latency", "freshness")
 def checks_of_contract(contract: Contract, *, table: str, left_to: tuple[str, ...] = ()) -> tuple[Check, ...]:
     """Return the checks that a contract asks for.
 
-    What it declares becomes expectations: not null, unique, between, length, regular expression, set. Rules of quality become
-    expectations where one means the same, and else queries. A latency or freshness of a column becomes a check that its newest
-    value is young enough. Rules of kind `text` are for people. What is declared and demanded by a rule as well is
-    checked once, with the severity of the rule.
+    What it declares becomes expectations: not null, unique, between, length, regular expression, set. Relationships become checks
+    that the other table has what is named. Rules of quality become expectations where one means the same, and else queries. A
+    latency or freshness of a column becomes a check that its newest value is young enough. Rules of kind `text` are for people. What
+    is declared and demanded by a rule as well is checked once, with the severity of the rule.
 
     A rule says with its severity, or with the custom property `lakehouseSeverity`, what happens when it is broken; a column says it
     with that property for what is declared of it. Whole tables and uniqueness fail or warn.
@@ -78,6 +80,7 @@ def checks_of_contract(contract: Contract, *, table: str, left_to: tuple[str, ..
             raise place.refused("it is a measure or dimension, which the table does not have", line=column.line)
         demanded += _of_rules(column.rules, place, left_to)
     declared += _key(of_table)
+    declared += _foreign_keys(of_table)
     demanded += _of_rules(of_table.table.rules, of_table, left_to)
     for level, about in contract.levels_of(of_table.table):
         if about is not None and level.property_name in _YOUNG:
@@ -170,6 +173,16 @@ def _key(place: Place) -> Iterator[Check]:
         column = key[0]
         own = settings_of(replace(place, column=column), column.custom, "", line=column.line)
         yield Expectation("expect_column_values_to_be_unique", {"column": column.stored_name}, **_whole(own))
+
+
+def _foreign_keys(place: Place) -> Iterator[Check]:
+    for key in foreign_keys(place.contract, table=place.table):
+        settings = _whole(settings_of(place, key.custom, "", line=key.line))
+        # The table itself is known by the name that every check has for it: on a branch, as it is there.
+        other = CHECKED if key.other is place.table else key.other.stored_name
+        about = {"column": key.columns[0]} if len(key.columns) == 1 else {"column_list": list(key.columns)}
+        arguments = {**about, "other_table": other, "other_columns": list(key.other_columns)}
+        yield Expectation("expect_column_values_to_exist_in_other_table", arguments, **settings)
 
 
 def _whole(settings: dict[str, Any]) -> dict[str, Any]:

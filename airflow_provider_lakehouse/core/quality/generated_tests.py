@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from airflow_provider_lakehouse.core.contracts.odcs import read_contract_file
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
+from airflow_provider_lakehouse.core.quality.checks import Expectation
 from airflow_provider_lakehouse.core.quality.from_contract import checks_of_contract
+from airflow_provider_lakehouse.core.quality.questions import CHECKED
 from airflow_provider_lakehouse.core.quality.run import run_checks
 from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
@@ -120,11 +122,14 @@ class ContractTests:
     def _outcomes(self) -> dict[str, CheckOutcome]:
         settings = catalog_from_environment()
         name = self._contract.table(self.table).stored_name
-        table = find("tables", settings.format)(settings).table(name)
+        catalog = find("tables", settings.format)(settings)
+        table = catalog.table(name)
         checks = checks_of_contract(self._contract, table=self.table, left_to=tuple(self.left_to))
         version = table.facts().version
         engine = find("engines", "duckdb")()
-        result = run_checks(TableView(table), checks, engine=engine, table=name, version=version)
+        compared = {one for check in checks if isinstance(check, Expectation) for one in check.other_tables}
+        others = {one: TableView(catalog.table(one)) for one in compared - {CHECKED}}
+        result = run_checks(TableView(table), checks, engine=engine, table=name, version=version, tables=others)
         return {outcome.name: outcome for outcome in result.outcomes}
 
 

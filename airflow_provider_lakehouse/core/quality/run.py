@@ -118,7 +118,8 @@ def run_checks(
     require_valid(checks)
     require_queries(checks, engine=engine)
     steady, schema = pinned(relation)
-    asking = _Asking(engine, {**(tables or {}), CHECKED: steady})
+    others = {name: one for name, one in (tables or {}).items() if _exists(one)}
+    asking = _Asking(engine, {**others, CHECKED: steady})
     setting = Setting(schema, now)
     asked = [_question(check, setting) for check in checks]
     answers = asking.answers({n: one for n, one in enumerate(asked) if not isinstance(one, str) and one.needs_rows})
@@ -166,9 +167,19 @@ class _Asking:
     def _row(self, parts: Sequence[Part]) -> Row:
         absent = tuple(name for part in parts for name in part.tables if name not in self._tables)
         if absent:
-            raise InvalidRequestError("A table that a check names is not given. Name it for the run.", tables=absent)
+            raise InvalidRequestError(
+                "A table that a check names is not there, or not given. Create it, or name it for the run.",
+                tables=absent,
+            )
         with self._engine.query(together(parts), tables=self._tables) as reader:
             return tuple(column[0].as_py() for column in reader.read_all().columns)
+
+
+def _exists(relation: Relation) -> bool:
+    """Tell whether a relation can be asked. One that cannot leaves the checks unknown that name it, and no others."""
+    view: Any = relation
+    table = view.table if isinstance(relation, TableView) else view
+    return not hasattr(table, "exists") or bool(table.exists())
 
 
 def _finding(question: Question, answer: Row | str) -> Finding | str:

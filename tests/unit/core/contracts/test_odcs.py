@@ -176,6 +176,16 @@ def test_a_column_needs_no_logical_type() -> None:
             10,
             "the position stands twice",
         ),
+        (
+            with_schema("  - {name: t, relationships: [{from: [t.a, t.b], to: [u.a]}]}\n"),
+            7,
+            "it leads from a number of columns to another number",
+        ),
+        (
+            with_column("{name: c, relationships: [{to: t.c, customProperties: [{property: lakehouseLimitRows, value: 1}]}]}"),
+            9,
+            "there is no such property here",
+        ),
         (with_schema("  - name: t\n  - name: t\n"), 8, "another table has the same name"),
         (with_schema("  - name: t\n    properties:\n      - name: a\n      - name: a\n"), 10, "another column has the same name"),
         (with_column("{name: c, enum: [{value: 1}, {value: 1, label: one}]}"), 9, "the value stands twice"),

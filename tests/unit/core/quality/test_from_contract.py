@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from airflow_provider_lakehouse.core.contracts.odcs import read_contract
+from airflow_provider_lakehouse.core.contracts.odcs import read_contract, read_contract_file
 from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
@@ -455,3 +456,73 @@ def test_a_column_of_the_key_is_never_null_though_it_is_said_not_to_be_required(
     assert [one.verdict for one in run_checks(
         pa.table({"c": [1, None]}), checks(text), engine=ENGINE, table="t", version=1
     ).outcomes] == ["broken", "passed"]  # fmt: skip
+
+
+SHOP = with_schema(
+    "  - {name: products, id: products_obj, physicalName: silver.products, properties: ["
+    "{name: id, id: products_id, physicalName: product_id}]}\n"
+    "  - {name: people, physicalName: silver.people, properties: ["
+    "{name: id}, {name: land}, {name: boss, relationships: [{to: people.id}]}]}\n"
+    "  - name: t\n"
+    "    relationships:\n"
+    "      - {from: [t.person, t.land], to: [people.id, people.land]}\n"
+    "    properties:\n"
+    "      - name: product\n"
+    "        relationships:\n"
+    "          - {to: RELATED, customProperties: [{property: lakehouseSeverity, value: warn}]}\n"
+    "      - {name: person, physicalName: person_id}\n"
+    "      - {name: land}\n"
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("reference", ["products.id", "schema/products_obj/properties/products_id"])
+def test_what_a_column_refers_to_has_to_be_there(reference: str) -> None:
+    found = checks(SHOP.replace("RELATED", reference))
+    assert [(expected(one), one.severity) for one in found] == [
+        (
+            (
+                "expect_column_values_to_exist_in_other_table",
+                {"column": "product", "other_table": "silver.products", "other_columns": ["product_id"]},
+            ),
+            "warn",
+        ),
+        (
+            (
+                "expect_column_values_to_exist_in_other_table",
+                {"column_list": ["person_id", "land"], "other_table": "silver.people", "other_columns": ["id", "land"]},
+            ),
+            "fail",
+        ),
+    ]
+
+
+def test_rows_that_refer_to_what_is_not_there_are_counted() -> None:
+    tables = {
+        "silver.products": pa.table({"product_id": [1, 2]}),
+        "silver.people": pa.table({"id": [1, 2], "land": ["a", "b"]}),
+    }
+    rows = pa.table({"product": [1, 3, None], "person_id": [1, 1, 2], "land": ["a", "b", "b"]})
+    found = checks(SHOP.replace("RELATED", "products.id"))
+    result = run_checks(rows, found, engine=ENGINE, table="t", version=1, tables=tables)
+    assert [(one.violations, one.verdict) for one in result.outcomes] == [(1, "broken"), (1, "broken")]
+
+
+def test_rows_may_refer_to_rows_of_their_own_table() -> None:
+    (check,) = checks_of_contract(read_contract(SHOP.replace("RELATED", "products.id")), table="people")
+    rows = pa.table({"id": [1, 2, 3], "land": ["a"] * 3, "boss": [None, 1, 9]})
+    (outcome,) = run_checks(rows, [check], engine=ENGINE, table="silver.people", version=1).outcomes
+    assert (outcome.verdict, outcome.violations) == ("broken", 1)
+
+
+@pytest.mark.parametrize("reference", ["products.name", "elsewhere.id", "other.yaml#/schema/a/properties/b"])
+def test_a_relationship_that_leads_nowhere_is_refused_with_its_line(reference: str) -> None:
+    with pytest.raises(UnsupportedError, match="relationship") as refused:
+        checks(SHOP.replace("RELATED", reference))
+    assert (refused.value.facts["file"], refused.value.facts["line"]) == ("t.odcs.yaml", 13)
+
+
+def test_a_table_that_is_read_alone_knows_what_it_refers_to(tmp_path: Path) -> None:
+    path = tmp_path / "t.odcs.yaml"
+    path.write_text(SHOP.replace("RELATED", "products.id"))
+    alone = checks_of_contract(read_contract_file(path, table="t"), table="t")
+    assert alone == checks_of_contract(read_contract_file(path), table="t")

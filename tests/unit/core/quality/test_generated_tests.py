@@ -82,6 +82,19 @@ def test_one_test_runs_for_each_check_whatever_names_there_are(folder: Path) -> 
     assert f"{len(HOSTILE)} passed" in done.stdout, done.stdout + done.stderr
 
 
+def test_a_table_that_the_contract_refers_to_is_read_as_well(folder: Path) -> None:
+    known = ContractTable("known", physical_name="shop.known", columns=(ContractColumn("n", logical_type="integer"),))
+    refers = ContractColumn("n", logical_type="integer", extra={"relationships": [{"to": "known.n"}]})
+    numbers = ContractTable("numbers", physical_name="shop.numbers", columns=(refers,))
+    path = folder / "numbers.odcs.yaml"
+    path.write_text(write_contract(Contract("c", "1.0.0", status="active", tables=(numbers, known))), "utf-8")
+    table = find("tables", "delta")(CatalogSettings("delta", f"file://{folder}/lake")).table("shop.known")
+    table.create(TableSpec(Schema.of(Column("n", "int"))))
+    done = run(folder, pytest_file(path, table="numbers"))
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert "violations=3" in done.stdout
+
+
 def test_a_check_that_is_broken_fails_and_the_others_pass(folder: Path) -> None:
     contract = contract_of("numbers", rule("positive", "n > 0"), rule("small", "n < 3"))
     path = folder / "contracts" / "numbers.odcs.yaml"

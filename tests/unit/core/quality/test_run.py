@@ -355,3 +355,18 @@ def test_rows_that_cannot_be_shown_are_refused(engine: Listening) -> None:
         broken_rows(ROWS, PRESENT, engine=engine)
     with pytest.raises(InvalidRequestError, match="limit"):
         broken_rows(ROWS, PRESENT, engine=engine, keys=("id",), limit=0)
+
+
+@pytest.mark.parametrize("backend", ["memory", "iceberg", "delta"])
+def test_another_table_that_is_not_there_leaves_only_the_checks_unknown_that_name_it(
+    engine: Listening, backend: str, tmp_path: Path
+) -> None:
+    other = find("tables", backend)(CatalogSettings(backend, f"file://{tmp_path}")).table("silver.absent")
+    checks = [
+        Expectation("expect_column_values_to_exist_in_other_table", {"column": "id", "other_table": "silver.absent"}),
+        Expectation("expect_column_values_to_not_be_null", {"column": "id"}),
+    ]
+    rows = pa.table({"id": [1, 2]})
+    result = run_checks(rows, checks, engine=engine, table="t", version=1, tables={"silver.absent": TableView(other)})
+    assert [one.verdict for one in result.outcomes] == ["unknown", "passed"]
+    assert "silver.absent" in result.outcomes[0].error
