@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.sdk import BaseHook
 
 from airflow_provider_lakehouse.bridge.connections import open_sql_source
+from airflow_provider_lakehouse.bridge.contracts import TableContract
 from airflow_provider_lakehouse.bridge.lineage import SeenDataset, SeenLineage
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.state import kept_plan
 from airflow_provider_lakehouse.bridge.tokens import pipeline_of, range_batch, token_of
+from airflow_provider_lakehouse.bridge.values import limit_or_none
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.operators.base import declared, now
 from airflow_provider_lakehouse.operators.guarded import GuardedOperator
@@ -49,6 +51,8 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         extract: `full`; `incremental` by `cursor`; or one `partition`.
         columns: Which; empty for all. For other databases than PostgreSQL also a mapping to types, which then win over
             what the driver says: `{"id": "long", "amount": "decimal(10,2)"}`.
+        contract: File of a contract that has the table (Open Data Contract Standard): what a table that is created is, and
+            whose name refused rows carry. What happens to rows that do not fit the table says `policy`.
         cursor: Column whose values only grow.
         lag_seconds: For a cursor of time: how far below the last position an increment starts again.
         lag: Likewise for a cursor of numbers.
@@ -58,6 +62,8 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         as_text: Columns to take as PostgreSQL's text.
         policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.
         quarantine: Table for refused rows.
+        reject_limit: How much of a batch may be refused before nothing of it is loaded: `rows`, `share` from 0 to 1, or
+            both; None for any share, and 100,000 rows.
         pipeline: First half of the token, and owner of the position; None for the DAG, the task and the table.
         batch: Second half; None for the position an increment starts from, otherwise for the partition key of the run,
             or its id.
@@ -66,11 +72,13 @@ class LakehouseIngestSqlOperator(GuardedOperator):
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "sql_conn_id", "table", "relation", "query", "columns", "extract", "cursor", "partition",
-        "mode", "policy", "quarantine", "pipeline", "batch", "breaker",
+        "lakehouse_conn_id", "sql_conn_id", "table", "relation", "query", "columns", "contract", "extract", "cursor",
+        "partition", "mode", "policy", "quarantine", "reject_limit", "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)
-    template_fields_renderers: ClassVar[dict[str, str]] = {"query": "sql", "partition": "json", "mode": "json"}
+    template_fields_renderers: ClassVar[dict[str, str]] = {
+        "query": "sql", "partition": "json", "mode": "json", "reject_limit": "json",
+    }  # fmt: skip
 
     def __init__(
         self,
@@ -82,6 +90,7 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         query: str = "",
         extract: Literal["full", "incremental", "partition"] = "full",
         columns: Sequence[str] | Mapping[str, str] = (),
+        contract: str | None = None,
         cursor: str = "",
         lag_seconds: float | None = None,
         lag: int | None = None,
@@ -91,6 +100,7 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         as_text: Sequence[str] = (),
         policy: str | Mapping[str, Any] = "evolve",
         quarantine: str = "quarantine.rows",
+        reject_limit: Mapping[str, Any] | None = None,
         pipeline: str | None = None,
         batch: str | None = None,
         **options: Any,  # noqa: ANN401
@@ -103,6 +113,7 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         self.query = query
         self.extract = extract
         self.columns = columns
+        self.contract = contract
         self.cursor = cursor
         self.lag_seconds = lag_seconds
         self.lag = lag
@@ -112,6 +123,7 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         self.as_text = as_text
         self.policy = policy
         self.quarantine = quarantine
+        self.reject_limit = reject_limit
         self.pipeline = pipeline
         self.batch = batch
 
@@ -123,11 +135,16 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         from airflow_provider_lakehouse.core.sources.base import ExtractPlan
 
         self.pass_breaker(context)
+        agreed = TableContract.read(self.contract, table=self.table) if self.contract else None
         target = Target(
             self.open_target(self.table, self.quarantine),
             mode_from_json(self.mode),
             SchemaPolicy.from_json(self.policy),
+            spec=agreed.spec if agreed else None,
+            contract=agreed.name if agreed else "",
             quarantine=self.hook.table(self.quarantine),
+            limit=limit_or_none(self.reject_limit, name="reject_limit"),
+            run=str(context["ti"].run_id),
         )
         source = open_sql_source(BaseHook.get_connection(self.sql_conn_id), **self._source_settings())
         pipeline = self.pipeline or pipeline_of(context, table=self.table)

@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk import Connection
 
 from airflow_provider_lakehouse.bridge.connections import open_sql_source
-from airflow_provider_lakehouse.core.errors import InvalidRequestError
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError
 from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 from airflow_provider_lakehouse.operators.ingest_sql import LakehouseIngestSqlOperator
 
@@ -70,6 +70,49 @@ def test_rows_that_do_not_fit_are_in_quarantine(execute: Execute, context: Conte
     assert (result["rows_inserted"], result["rows_rejected"]) == (2, 1)
     (refused,) = rows(LakehouseHook().table("quarantine.rows"))
     assert (refused["reason"], refused["source_file"]) == ("amount: not a decimal(10,2)", "orders")
+
+
+CONTRACT = """
+{apiVersion: v3.2.0, kind: DataContract, id: shop, version: 1.0.0, status: active, schema: [
+  {name: orders, physicalName: bronze.orders, properties: [
+    {name: id, logicalType: integer, physicalType: long, primaryKey: true},
+    {name: amount, logicalType: number, physicalType: "decimal(10,2)"}]}]}
+"""
+
+
+def test_a_table_is_created_by_its_contract_and_refused_rows_carry_its_name_and_the_run(
+    execute: Execute, context: Contexts, rows: Rows, tmp_path: Path
+) -> None:
+    execute("INSERT INTO orders VALUES (3, 'cheap'), (NULL, '3.50')")
+    path = tmp_path / "shop.odcs.yaml"
+    path.write_text(CONTRACT)
+    result = ingest(contract=str(path), policy="quarantine").execute(context(run_id="run-7"))
+    assert (result["rows_inserted"], result["rows_rejected"]) == (2, 2)
+    facts = LakehouseHook().table("bronze.orders").facts()
+    assert [(facts.schema.by_name[name].type, facts.schema.by_name[name].nullable) for name in ("id", "amount")] == [
+        ("long", False),
+        ("decimal(10,2)", True),
+    ]
+    refused = rows(LakehouseHook().table("quarantine.rows"))
+    assert {(row["contract"], row["run"]) for row in refused} == {("shop@1.0.0", "run-7")}
+
+
+@pytest.mark.parametrize("limit", [{"rows": 0}, {"share": "0.1"}])
+def test_more_refused_rows_than_the_limit_allows_refuse_the_batch(
+    execute: Execute, context: Contexts, limit: dict[str, Any]
+) -> None:
+    execute("INSERT INTO orders VALUES (3, 'cheap')")
+    given = {"columns": {"id": "int", "amount": "decimal(10,2)"}, "reject_limit": limit}
+    with pytest.raises(DataRejectedError, match="more than the limit"):
+        ingest(**given).execute(context())
+    assert LakehouseHook().table("bronze.orders").facts().version <= 0
+    assert ingest(**given | {"reject_limit": {"rows": 1}}).execute(context())["rows_rejected"] == 1
+
+
+def test_a_limit_that_is_none_is_refused_before_anything_is_read(execute: Execute, context: Contexts) -> None:
+    with pytest.raises(InvalidRequestError, match="reject_limit"):
+        ingest(reject_limit={"percent": 1}).execute(context())
+    assert not LakehouseHook().table("bronze.orders").exists()
 
 
 def test_lineage_names_the_relation(execute: Execute, context: Contexts) -> None:

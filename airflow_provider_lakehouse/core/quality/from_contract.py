@@ -42,8 +42,8 @@ def checks_of_contract(contract: Contract, *, table: str, left_to: tuple[str, ..
 
     What it declares becomes expectations: not null, unique, between, length, regular expression, set. Relationships become checks
     that the other table has what is named. Rules of quality become expectations where one means the same, and else queries. A
-    latency or freshness of a column becomes a check that its newest value is young enough. Rules of kind `text` are for people. What
-    is declared and demanded by a rule as well is checked once, with the severity of the rule.
+    latency or freshness of a column becomes a check that its newest value is young enough. Rules of kind `text` are for people.
+    What is declared and demanded by a rule as well is checked once, with the severity of the rule.
 
     A rule says with its severity, or with the custom property `lakehouseSeverity`, what happens when it is broken; a column says it
     with that property for what is declared of it. Whole tables and uniqueness fail or warn.
