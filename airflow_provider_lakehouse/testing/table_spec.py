@@ -573,6 +573,18 @@ class TableSpecification:
         assert ids(table) == [1, 2, 3]
         assert table.publish("audit", token=token("p"), audited=audited).replayed
 
+    def test_what_was_audited_is_not_published_over_rows_that_were_not(self, table: Table) -> None:
+        assert isinstance(table, Publishing)
+        table.commit(append(1), token=token("a"))
+        table.commit(Change(rows=orders(2).to_reader(), branch="audit"), token=token("b"))
+        audited = table.facts(at=At(branch="audit")).version
+        table.commit(append(2), token=token("c"))
+        with pytest.raises(ConflictError):
+            table.publish("audit", token=token("p"), audited=audited)
+        assert (ids(table), ids(table, at=At(branch="audit"))) == ([1, 2], [1, 2])
+        table.drop_branch("audit")
+        assert table.find(token("b")) is None
+
     def test_publishing_refuses_when_the_main_branch_moved_in_conflict(self, table: Table) -> None:
         assert isinstance(table, Publishing)
         table.commit(append(1), token=token("a"))

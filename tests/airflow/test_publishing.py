@@ -134,15 +134,15 @@ def test_an_appended_batch_is_there_once(runs: dict[int, dict[str, Any]], contex
     assert published(rows) == [(1, 3), (2, 2), (3, 3), (4, 4)]
 
 
-@pytest.mark.parametrize("local_format", ["iceberg"], indirect=True)  # Delta publishes an append whatever came first
 def test_what_breaks_a_check_on_the_newest_state_is_not_published(
     runs: dict[int, dict[str, Any]], context: Contexts, rows: Rows
 ) -> None:
     late = context(run_id="run-4")
     stage(late, 4, mode="append", id=3)
+    audited(late, 4)
     publish(runs[3], 3, restage=staging(3))
     with pytest.raises(DataRejectedError):
-        publish(late, 4, restage=staging(4, mode="append", id=3))
+        publish(late, 4, audit="check", restage=staging(4, mode="append", id=3))
     assert published(rows) == [(1, 3), (2, 2), (3, 3)]
     assert branches() == ("staged-4",)
 

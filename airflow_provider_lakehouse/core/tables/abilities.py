@@ -62,12 +62,14 @@ class Publishing(Protocol):
         Args:
             branch: The staged one.
             token: Names the publication.
-            audited: Version of the branch that was audited: nothing else is published. None takes the newest.
+            audited: Version of the branch that was audited: readers see exactly that, or what they saw before. None takes the
+                newest, and a backend may bring it together with rows that the main branch got meanwhile.
 
         Raises:
             InvalidRequestError: There is no such branch, and the token did not publish it.
             ConflictError: The main branch moved since the branch left it, in a way that matters, or the branch moved since
-                it was audited. Nothing was published.
+                it was audited. What was audited does not hold for any row that the main branch got or lost since. Nothing
+                was published.
         """
 
     def drop_branch(self, branch: str) -> None:

@@ -44,12 +44,14 @@ class PublishDraft:
         staged: Its newest state.
         token: Names the publication.
         table: For messages.
+        is_audited: Whether the branch was audited: rows that the main branch got meanwhile were not, together with it.
     """
 
     branch: Branch
     staged: TableState
     token: WriteToken
     table: str
+    is_audited: bool = False
     created = _NOTHING_CREATED
 
     def resolve(self, line: Line, state: TableState) -> Resolved:
@@ -68,6 +70,8 @@ class PublishDraft:
                 branch=self.branch.name,
             )
         require_new(self.branch, commits, table=self.table)
+        if self.is_audited:
+            require_unmoved(self.branch, commits, table=self.table)
         gone = self.branch.removals()
         self._check(commits, state, gone)
         at_ms = now_ms()
@@ -138,6 +142,32 @@ def require_new(branch: Branch, commits: tuple[Commit, ...], *, table: str) -> N
             branch=branch.name,
             batches=again,
         )
+
+
+def require_unmoved(branch: Branch, commits: tuple[Commit, ...], *, table: str) -> None:
+    """Check that readers see the rows that the branch started from: what was audited is those and what is staged.
+
+    Args:
+        branch: The branch.
+        commits: Of the main branch, since the branch left it.
+        table: For the message.
+
+    Raises:
+        ConflictError: Rows came or went.
+    """
+    moved = [commit.version for commit in commits if _changes_rows(commit)]
+    if moved:
+        raise ConflictError(
+            f"The rows of {table!r} changed since branch {branch.name!r} was staged, and were not audited with it. "
+            "Drop the branch, and stage the batch again.",
+            table=table,
+            branch=branch.name,
+            version=moved[-1],
+        )
+
+
+def _changes_rows(commit: Commit) -> bool:
+    return any(action.get("dataChange", True) for kind in ("add", "remove") for action in commit.all(kind))
 
 
 @dataclass(frozen=True)

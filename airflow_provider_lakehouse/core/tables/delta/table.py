@@ -31,6 +31,7 @@ from airflow_provider_lakehouse.core.tables.delta.publish import (
     RollBackDraft,
     published_branch,
     require_new,
+    require_unmoved,
 )
 from airflow_provider_lakehouse.core.tables.delta.stage import (
     DROPPED,
@@ -273,11 +274,15 @@ class DeltaLakeTable:
                 self._branches.finished(present)
             return known[0]
         staged = self._branches.require(branch)
-        require_new(staged, self._log.commits_between(staged.base, head.version) or (), table=self._identity.name)
+        name, is_audited = self._identity.name, audited is not None
+        since = self._log.commits_between(staged.base, head.version) or ()
+        require_new(staged, since, table=name)
         # Sealing fails where the branch moved since it was read, so what is sealed is what was audited.
-        require_audited(branch, version=staged.version, audited=audited, table=self._identity.name)
+        require_audited(branch, version=staged.version, audited=audited, table=name)
+        if is_audited:
+            require_unmoved(staged, since, table=name)  # before the branch is sealed, so that it can still be staged on
         sealed = self._branches.seal(staged, PUBLISHED)
-        draft = PublishDraft(sealed, sealed.state(self._log), token, self._identity.name)
+        draft = PublishDraft(sealed, sealed.state(self._log), token, name, is_audited)
         result = self._committer.land(self._main, draft, token=token, state=head)
         self._branches.finished(sealed)
         return result

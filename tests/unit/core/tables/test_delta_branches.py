@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pytest
+from deltalake import DeltaTable
 
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import Column, SchemaChange
@@ -250,3 +251,27 @@ def test_a_tag_names_a_version_of_the_main_branch_only(table: DeltaLakeTable) ->
         table.tag("staged", at=AUDIT)
     with pytest.raises(InvalidRequestError):
         table.roll_back(AUDIT, token=WriteToken("p", "back"))
+
+
+def test_rows_that_come_while_an_audited_branch_is_published_stop_it(tmp_path: Path, table: DeltaLakeTable) -> None:
+    stage(table, 3, batch="a")
+
+    def probe(step: str) -> None:
+        if step == "before delta.commit" and held(table) == [1, 2]:
+            add(table, 4, batch="meanwhile")
+
+    with pytest.raises(ConflictError, match="not audited"):
+        delta_table(tmp_path, probe=probe).publish("audit", token=PUBLISH, audited=table.facts(at=AUDIT).version)
+    assert held(table) == [1, 2, 4]
+    table.drop_branch("audit")
+    stage(table, 3, batch="a")
+    table.publish("audit", token=PUBLISH, audited=table.facts(at=AUDIT).version)
+    assert held(table) == [1, 2, 3, 4]
+
+
+def test_files_that_were_only_written_anew_do_not_stop_an_audited_branch(tmp_path: Path, table: DeltaLakeTable) -> None:
+    add(table, 5, batch="second")
+    stage(table, 3, batch="a")
+    DeltaTable(str(folder(tmp_path))).optimize.compact()
+    table.publish("audit", token=PUBLISH, audited=table.facts(at=AUDIT).version)
+    assert held(table) == [1, 2, 3, 5]
