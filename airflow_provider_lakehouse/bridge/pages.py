@@ -147,5 +147,5 @@ def _folder() -> ObjectStoragePath | None:
 
 
 def _segment(name: str) -> str:
-    """Return a name as one part of a path, that never leads elsewhere."""
-    return quote(name, safe="").replace(".", "%2E")
+    """Return a name as one part of a path, that never leads elsewhere; no name is no part, which would make it absolute."""
+    return quote(name, safe="").replace(".", "%2E") or "%"
