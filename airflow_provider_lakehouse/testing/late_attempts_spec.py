@@ -16,7 +16,7 @@ from airflow_provider_lakehouse.core.tables.abilities import Publishing, Rolling
 from airflow_provider_lakehouse.core.tables.base import HIGHEST_BATCH, At, Change, WriteToken, no_probe
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
-from airflow_provider_lakehouse.testing.table_spec import NAME, ORDERS, append, ids, orders, positions_of, token
+from airflow_provider_lakehouse.testing.orders import NAME, ORDERS, append, ids, orders, positions_of, token
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,7 +13,7 @@ import sys
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
 from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
-from airflow_provider_lakehouse.testing.table_spec import NAME, ORDERS, append, token
+from airflow_provider_lakehouse.testing.orders import (NAME, ORDERS, append, token)
 warehouse, name, batches, writer, *pairs = sys.argv[1:]
 properties = dict(pair.split("=", 1) for pair in pairs)
 table = open_catalog(CatalogSettings("iceberg", warehouse, name=name, properties=properties)).table(NAME)

@@ -23,15 +23,8 @@ from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
-from airflow_provider_lakehouse.testing.table_spec import (
-    NAME,
-    ORDERS,
-    TableSpecification,
-    append,
-    ids,
-    positions_of,
-    token,
-)
+from airflow_provider_lakehouse.testing.orders import NAME, ORDERS, append, ids, positions_of, token
+from airflow_provider_lakehouse.testing.table_spec import TableSpecification
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +83,7 @@ WRITER = """
 import json, sys
 from airflow_provider_lakehouse.core.tables.base import CatalogSettings
 from airflow_provider_lakehouse.core.tables.delta.table import open_catalog
-from airflow_provider_lakehouse.testing.table_spec import NAME, append, token
+from airflow_provider_lakehouse.testing.orders import (NAME, append, token)
 
 warehouse, properties, first, batches = json.loads(sys.argv[1])
 table = open_catalog(CatalogSettings("delta", warehouse, properties=properties)).table(NAME)

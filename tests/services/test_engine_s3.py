@@ -23,7 +23,7 @@ from airflow_provider_lakehouse.core.tables.iceberg import changes as iceberg_ch
 from airflow_provider_lakehouse.core.tables.iceberg.catalog import catalog_properties
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
-from airflow_provider_lakehouse.testing.table_spec import NAME, ORDERS, append, orders, positions_of, token
+from airflow_provider_lakehouse.testing.orders import NAME, ORDERS, append, orders, positions_of, token
 
 if TYPE_CHECKING:
     from pathlib import Path

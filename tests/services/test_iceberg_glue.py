@@ -14,16 +14,8 @@ from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.core.tables.storage import open_storage
 from airflow_provider_lakehouse.core.tables.tokens import TOKEN_PREFIX
-from airflow_provider_lakehouse.testing.table_spec import (
-    NAME,
-    ORDERS,
-    TableSpecification,
-    append,
-    ids,
-    orders,
-    positions_of,
-    token,
-)
+from airflow_provider_lakehouse.testing.orders import NAME, ORDERS, append, ids, orders, positions_of, token
+from airflow_provider_lakehouse.testing.table_spec import TableSpecification
 
 from .faulty_proxy import FaultyProxy
 from .racing import WRITERS, expected_ids, race

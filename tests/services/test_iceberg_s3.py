@@ -12,14 +12,8 @@ from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change,
 from airflow_provider_lakehouse.core.tables.file_reading import read_files
 from airflow_provider_lakehouse.core.tables.iceberg.table import open_catalog
 from airflow_provider_lakehouse.core.tables.storage import open_storage
-from airflow_provider_lakehouse.testing.table_spec import (
-    NAME,
-    TableSpecification,
-    append,
-    ids,
-    positions_of,
-    token,
-)
+from airflow_provider_lakehouse.testing.orders import NAME, append, ids, positions_of, token
+from airflow_provider_lakehouse.testing.table_spec import TableSpecification
 
 from .racing import WRITERS, expected_ids, race
 
