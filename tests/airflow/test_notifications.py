@@ -242,10 +242,7 @@ class TestMail:
 
 
 class TestSlack:
-    def test_the_message_is_sent_where_the_provider_is_installed(
-        self, failed: dict[str, Any], posted: Any, connect: Callable[..., None]
-    ) -> None:
-        pytest.importorskip("airflow.providers.slack")
+    def test_the_message_is_sent(self, failed: dict[str, Any], posted: Any, connect: Callable[..., None]) -> None:
         port, found = posted
         connect("slack", conn_type="slackwebhook", schema="http", host=f"127.0.0.1:{port}", password="T/B/x")
         LakehouseQualityNotifier(channel="slack", conn_id="slack")(failed)

