@@ -52,21 +52,24 @@ class QualityMessage:
         facts: Names and values, in order.
         checks: Those that did not pass.
         link: Page of the task or of the run; empty where there is none.
+        page: Page about what the checks found; empty where none is kept.
     """
 
     subject: str
     facts: Mapping[str, str]
     checks: tuple[BrokenCheck, ...] = ()
     link: str = ""
+    page: str = ""
+
+    @property
+    def links(self) -> tuple[str, ...]:
+        """The pages to open: first what was found, then the task."""
+        return tuple(one for one in (self.page, self.link) if one)
 
     @property
     def text(self) -> str:
         """The message as plain text."""
-        lines = [self.subject, *(f"{name}: {value}" for name, value in self.facts.items())]
-        lines += [f"- {one}" for one in self.checks[:MAX_CHECKS]]
-        if len(self.checks) > MAX_CHECKS:
-            lines.append(f"- and {len(self.checks) - MAX_CHECKS} more")
-        return "\n".join([*lines, *([self.link] if self.link else [])])
+        return "\n".join((*self._lines, *self.links))
 
     @property
     def slack_text(self) -> str:
@@ -76,9 +79,8 @@ class QualityMessage:
     @property
     def html(self) -> str:
         """The message as the body of a mail."""
-        *lines, last = self.text.split("\n")
-        end = f'<a href="{escape(self.link)}">{escape(self.link)}</a>' if self.link else escape(last)
-        return "<br>\n".join([*(escape(line) for line in lines), end])
+        links = (f'<a href="{escape(link)}">{escape(link)}</a>' for link in self.links)
+        return "<br>\n".join((*map(escape, self._lines), *links))
 
     def to_json(self) -> dict[str, Any]:
         """Return the message as JSON, for a webhook."""
@@ -87,7 +89,16 @@ class QualityMessage:
         ]
         return {
             "subject": self.subject, "text": self.text, "facts": dict(self.facts), "checks": checks, "link": self.link,
+            "page": self.page,
         }  # fmt: skip
+
+    @property
+    def _lines(self) -> tuple[str, ...]:
+        lines = [self.subject, *(f"{name}: {value}" for name, value in self.facts.items())]
+        lines += [f"- {one}" for one in self.checks[:MAX_CHECKS]]
+        if len(self.checks) > MAX_CHECKS:
+            lines.append(f"- and {len(self.checks) - MAX_CHECKS} more")
+        return tuple(lines)
 
 
 def message_of(context: Mapping[str, Any]) -> QualityMessage:
@@ -116,7 +127,8 @@ def message_of(context: Mapping[str, Any]) -> QualityMessage:
         "Deadline": _of(context.get("deadline"), "deadline_time"),
     }
     known = {name: str(value) for name, value in facts.items() if value not in (None, "")}
-    return QualityMessage(_subject(known, context), known, _broken(task, found, told), _link(known, ti))
+    page = str(getattr(task, "quality_page", ""))
+    return QualityMessage(_subject(known, context), known, _broken(task, found, told), _link(known, ti), page)
 
 
 def _subject(facts: Mapping[str, str], context: Mapping[str, Any]) -> str:
@@ -150,7 +162,8 @@ def _broken(task: object, result: ChecksResult | None, told: Mapping[str, Any]) 
 
 
 def _checks(task: object) -> Iterable[Any]:
-    given = getattr(task, "checks", None)
+    """Return what a task judged by, those of its contract among it; else what it was given."""
+    given = getattr(task, "judged", None) or getattr(task, "checks", None)
     try:
         return [check_from_json(one) for one in given] if isinstance(given, (list, tuple)) else []
     except (LakehouseError, TypeError):

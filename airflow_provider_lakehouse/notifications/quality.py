@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 class LakehouseQualityNotifier(BaseNotifier):
     """Send one message about a task that failed, or a run that missed its deadline.
 
-    It names table, checks, counts, severities, owners, run and link, and no value of a row. Use it as
+    It names table, checks, counts, severities, owners, run, the task's page and the page about what its checks found, and no value
+    of a row. Use it as
     `on_failure_callback`, or in a `DeadlineAlert`, where only the run is known.
 
     Args:

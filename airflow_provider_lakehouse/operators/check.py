@@ -96,8 +96,9 @@ class LakehouseCheckOperator(JudgingOperator):
         staged = self._staged(table)
         partition = str(context.get("partition_key") or "")
         audit = TableAudit(self.table, self.checks, self.contract, self.reads, self.runner, partition, self.severities)
+        self.judged = audit.all_checks
         seen = self.see(table, at=At(branch=staged) if staged else HEAD)
-        self.log.info("%d checks of %s%s", len(audit.all_checks), self.table, f", branch {staged}" if staged else "")
+        self.log.info("%d checks of %s%s", len(self.judged), self.table, f", branch {staged}" if staged else "")
         result = audit.apply(self.hook, table, branch=staged, now=now())
         self.result = result
         checked = replace(
@@ -107,8 +108,8 @@ class LakehouseCheckOperator(JudgingOperator):
             promise=audit.agreed.promise if audit.agreed else None,
         )
         self.lineage = SeenLineage({"checked": checked})
-        self._log(result, audit.all_checks)
-        self.keep_results(context, result, audit.all_checks)
+        self._log(result, self.judged)
+        self.keep_results(context, result, self.judged)
         self._feed(context, result, seen)
         if result.failed and staged and self.drop_on_failure:
             require(table, Publishing, purpose="to drop a branch that failed").drop_branch(staged)

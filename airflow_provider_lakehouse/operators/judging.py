@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 class JudgingOperator(GuardedOperator):
     """Base of the operators that judge rows or tables.
 
+    What it judges by is in `judged`, and the address of its page in `quality_page`, for those that tell people when it fails.
+
     Args:
         results: Table that keeps what was found, one row for each check and run; None keeps nothing.
         **options: Of every operator, and `breaker`.
@@ -36,6 +38,7 @@ class JudgingOperator(GuardedOperator):
     def __init__(self, *, results: str | None = "quality.results", **options: Any) -> None:  # noqa: ANN401
         super().__init__(**options)
         self.results = results
+        self.judged: Sequence[Check] = ()
         self.quality_page = ""
 
     def keep_results(self, context: Context, result: ChecksResult, checks: Sequence[Check]) -> None:

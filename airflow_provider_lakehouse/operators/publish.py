@@ -105,7 +105,8 @@ class LakehousePublishOperator(GuardedOperator):
                     table=self.table,
                     branch=self.branch,
                 ) from conflict
-            commit = self._publish_anew(table, publishing, QueryLoad.from_json(self.restage), token, conflict)
+            load, run = QueryLoad.from_json(self.restage), str(context["ti"].run_id)
+            commit = self._publish_anew(table, publishing, load, token, conflict, run=run)
         self._tidy(table, publishing)
         seen = self.see(table, commit=commit)
         self.lineage = SeenLineage(outputs=(seen,))
@@ -135,7 +136,14 @@ class LakehousePublishOperator(GuardedOperator):
         return found
 
     def _publish_anew(
-        self, table: Table, publishing: Publishing, load: QueryLoad, token: WriteToken, conflict: ConflictError
+        self,
+        table: Table,
+        publishing: Publishing,
+        load: QueryLoad,
+        token: WriteToken,
+        conflict: ConflictError,
+        *,
+        run: str,
     ) -> CommitResult:
         """Stage, check and publish on branches of our own, so that what was not checked is never published."""
         for _ in range(RESTAGES):
@@ -143,7 +151,7 @@ class LakehousePublishOperator(GuardedOperator):
             again = f"{self.branch}-on-{base}"
             self.log.warning("%s moved meanwhile: the batch is staged anew on version %s", self.table, base)
             staged = WriteToken(f"{token.pipeline}/staged", f"{token.batch} on {base}")
-            load.on(again).apply(self.hook, table, token=staged, now=now())
+            load.on(again).apply(self.hook, table, token=staged, now=now(), run=run)
             try:
                 self._check(table, again)
                 return publishing.publish(again, token=token)

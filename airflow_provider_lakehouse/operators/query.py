@@ -107,6 +107,7 @@ class LakehouseQueryOperator(JudgingOperator):
         if not self.table:
             return self._rows({name: TableView(table) for name, table in sources.items()})
         table = self.open_target(self.table, self.quarantine)
+        self.judged = load.row_checks
         token = token_of(context, pipeline=self.pipeline, batch=self.batch, table=self.table)
         self.log.info(
             "Loading a query over %s into %s by %s%s, as batch %r of %r",
@@ -150,7 +151,7 @@ class LakehouseQueryOperator(JudgingOperator):
 
         contract = how.agreed.name if how.agreed else ""
         found = ChecksResult(how.table, version, rows, outcomes, now(), contract=contract, is_on_the_way=True)
-        self.keep_results(context, found, how.row_checks)
+        self.keep_results(context, found, self.judged)
         self.tell_breaker(context, replace(found, table=f"{how.table}, rows on their way"))
 
     def _rows(self, tables: Mapping[str, TableView]) -> list[dict[str, Any]]:

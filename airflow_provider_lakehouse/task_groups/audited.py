@@ -68,14 +68,15 @@ def audited(
         stage = load(STAGED_BRANCH)
         audit = {"table": table, "checks": list(checks), **(check_options or {})}
         check = LakehouseCheckOperator(task_id="check", branch=STAGED_BRANCH, **audit, **options)
+        # What is staged anew is checked by the task that publishes it, for the same.
+        again = {name: audit[name] for name in ("checks", "contract", "reads") if name in audit}
         publish = LakehousePublishOperator(
             task_id="publish",
             table=table,
             branch=STAGED_BRANCH,
-            checks=list(checks),
             audit=check.task_id,
             restage=_restage(stage),
-            **(publish_options or {}),
+            **{**again, **(publish_options or {})},
             **options,
         )
         stage >> check >> publish

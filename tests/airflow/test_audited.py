@@ -59,6 +59,25 @@ def test_a_query_that_was_overtaken_can_be_staged_again_by_the_task_that_publish
     assert "branch" not in publish.restage
 
 
+def test_what_is_staged_again_is_checked_for_the_same_as_before() -> None:
+    agreed = {"contract": "contracts/orders.odcs.yaml", "reads": ["silver.products"]}
+    with DAG("agreed", schedule=None) as dag:
+        for group, further in (("same", {}), ("other", {"contract": "contracts/new.odcs.yaml"})):
+            audited(
+                group_id=group,
+                table="silver.orders",
+                load=lambda branch: LakehouseQueryOperator(
+                    task_id="stage", sql="SELECT 1 AS id", table="silver.orders", branch=branch
+                ),
+                checks=[POSITIVE],
+                check_options={**agreed, "severities": ["fail"]},
+                publish_options=further,
+            )
+    same, other = dag.get_task("same.publish"), dag.get_task("other.publish")
+    assert (same.checks, same.contract, same.reads) == ([POSITIVE], agreed["contract"], agreed["reads"])
+    assert other.contract == "contracts/new.odcs.yaml"
+
+
 def test_any_task_can_be_the_load() -> None:
     with DAG("custom", schedule=None) as dag:
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from email import message_from_string
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 from airflow_provider_lakehouse.notifications.message import MAX_CHECKS, message_of
 from airflow_provider_lakehouse.notifications.quality import LakehouseQualityNotifier
 from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
+from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
 
 Contexts = Callable[..., dict[str, Any]]
 SECRET = 48151623
@@ -60,6 +62,44 @@ class TestMessages:
             "- amount is small & <sound>: 2 (fail, owner sales)",
             "- amount is known: 1 (warn)",
             "https://airflow.example/dags/dag/runs/manual__2026-05-01T00%3A00%3A00%2B00%3A00/tasks/check",
+        ]
+
+    def test_the_page_about_what_was_found_is_linked(
+        self, failed: dict[str, Any], context: Contexts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("AIRFLOW__LAKEHOUSE__QUALITY_PAGES", str(tmp_path))
+        with pytest.raises(DataRejectedError) as error:
+            failed["task"].execute(context())
+        message = message_of(failed | {"exception": error.value})
+        assert message.page.startswith("https://airflow.example/lakehouse/quality/page?dag_id=dag&run_id=run-1&")
+        assert message.text.split("\n")[-2:] == [message.page, message.link]
+        assert message.html.count("<a href=") == 2
+        assert message.to_json()["page"] == message.page
+
+    def test_checks_of_a_contract_have_their_owner(
+        self, table: Callable[..., Any], context: Contexts, tmp_path: Path
+    ) -> None:
+        path = tmp_path / "orders.odcs.yaml"
+        path.write_text(
+            "{apiVersion: v3.2.0, kind: DataContract, id: o, version: 1.0.0, status: active, team: {name: sales-data}, schema: ["
+            "{name: orders, physicalName: sales.orders, properties: [{name: amount, required: true}]}]}"
+        )
+        table("sales.orders", {"amount": "long"}, (None,))
+        task = LakehouseCheckOperator(task_id="check", table="sales.orders", contract=str(path))
+        load = LakehouseQueryOperator(
+            task_id="load",
+            sql="SELECT 1::BIGINT AS amount",
+            table="sales.orders",
+            checks=[{"name": "amount is large", "condition": "amount > 10", "owner": "sales"}],
+        )
+        told = []
+        for one in (task, load):
+            with pytest.raises(DataRejectedError) as error:
+                one.execute(context())
+            told += [str(check) for check in message_of(context() | {"task": one, "exception": error.value}).checks]
+        assert told == [
+            "amount: values not be null: 1 (fail, owner sales-data)",
+            "amount is large: 1 (fail, owner sales)",
         ]
 
     def test_no_value_of_a_row_is_told(self, failed: dict[str, Any]) -> None:

@@ -147,6 +147,15 @@ def test_what_breaks_a_check_on_the_newest_state_is_not_published(
     assert branches() == ("staged-4",)
 
 
+def test_rows_that_are_refused_when_a_batch_is_staged_anew_carry_the_run(
+    runs: dict[int, dict[str, Any]], rows: Rows
+) -> None:
+    small = {"name": "id is small", "condition": "id < 3", "severity": "quarantine"}
+    publish(runs[3], 3, restage=staging(3) | {"checks": [small]})
+    (refused,) = rows(LakehouseHook().table("quarantine.rows"))
+    assert (refused["reason"], refused["run"]) == ("id is small", "run-3")
+
+
 def test_what_an_attempt_that_died_staged_anew_is_used_once_and_leaves_no_branch(
     runs: dict[int, dict[str, Any]], rows: Rows
 ) -> None:
