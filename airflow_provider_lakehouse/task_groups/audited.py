@@ -69,14 +69,15 @@ def audited(
         audit = {"table": table, "checks": list(checks), **(check_options or {})}
         check = LakehouseCheckOperator(task_id="check", branch=STAGED_BRANCH, **audit, **options)
         # What is staged anew is checked by the task that publishes it, for the same.
-        again = {name: audit[name] for name in ("checks", "contract", "reads") if name in audit}
+        again: dict[str, Any] = {name: audit[name] for name in ("checks", "contract", "reads") if name in audit}
+        again.update(publish_options or {})
         publish = LakehousePublishOperator(
             task_id="publish",
             table=table,
             branch=STAGED_BRANCH,
             audit=check.task_id,
             restage=_restage(stage),
-            **{**again, **(publish_options or {})},
+            **again,
             **options,
         )
         stage >> check >> publish

@@ -8,7 +8,7 @@ import socketserver
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import UTC, datetime
 from email import message_from_string
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -16,8 +16,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG, AsyncCallback, DeadlineAlert, DeadlineReference
+from airflow.sdk import DAG, AsyncCallback
+from airflow.serialization.decoders import decode_deadline_alert
+from airflow.serialization.serialized_objects import DagSerialization
+from airflow.triggers.callback import CallbackTrigger
 
+from airflow_provider_lakehouse.bridge.deadlines import deadlines_of_contract
+from airflow_provider_lakehouse.core.contracts.contract import Contract
+from airflow_provider_lakehouse.core.contracts.service_level import ServiceLevel
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 from airflow_provider_lakehouse.notifications.message import MAX_CHECKS, message_of
@@ -250,14 +256,27 @@ class TestWebhook:
         asyncio.run(main())
         assert found[0][1]["subject"] == "A run of retail missed its deadline"
 
-    def test_it_can_be_the_callback_of_a_deadline(self) -> None:
-        arguments = {"channel": "webhook", "conn_id": "alerts"}
-        alert = DeadlineAlert(
-            reference=DeadlineReference.DAGRUN_QUEUED_AT,
-            interval=timedelta(hours=1),
-            callback=AsyncCallback(LakehouseQualityNotifier, kwargs=arguments),
-        )
-        assert alert.callback.path.endswith("quality.LakehouseQualityNotifier")
+    def test_the_triggerer_tells_of_a_run_that_missed_the_deadline_of_a_contract(
+        self, posted: Any, connect: Callable[..., None]
+    ) -> None:
+        port, found = posted
+        connect("alerts", conn_type="http", host="127.0.0.1", port=port)
+        contract = Contract("shop", "1.0.0", service_levels=(ServiceLevel("latency", 4, "h"),))
+        tell = AsyncCallback(LakehouseQualityNotifier, kwargs={"channel": "webhook", "conn_id": "alerts"})
+        deadlines = deadlines_of_contract(contract, callback=tell)
+        with DAG("retail", start_date=datetime(2026, 1, 1, tzinfo=UTC), schedule="@daily", deadline=deadlines) as dag:
+            pass
+        (kept,) = DagSerialization.from_dict(DagSerialization.to_dict(dag)).deadline
+        callback = decode_deadline_alert(kept).callback
+        context = {"dag_run": {"dag_id": "retail", "run_id": "run-1"}, "deadline": {"deadline_time": "06:00"}}
+        trigger = CallbackTrigger(callback.path, callback.kwargs | {"context": context})
+
+        async def main() -> list[Any]:
+            return [event async for event in trigger.run()]
+
+        states = [event.payload["state"] for event in asyncio.run(main())]
+        assert states[-1] == "success"
+        assert found[0][1]["subject"] == "A run of retail missed its deadline"
 
 
 class TestMail:
