@@ -62,6 +62,52 @@ def test_sql_that_cannot_run_is_found_before_there_is_data(
     assert reason in out
 
 
+GX = "{{name: n, type: custom, engine: greatExpectations, implementation: {{type: {}, kwargs: {}}}}}"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "reason"),
+    [
+        (with_column("{name: c, logicalType: string, logicalTypeOptions: {pattern: 'a(?=b)'}}"), 9, "linear time"),
+        (with_column("{name: c, logicalType: string, logicalTypeOptions: {pattern: '('}}"), 9, "no regular expression"),
+        (
+            with_column(
+                "{name: c, logicalType: string, quality: "
+                "[{metric: invalidValues, mustBeLessThan: 5, arguments: {pattern: '(?=x)'}}]}"
+            ),
+            9,
+            "its SQL cannot run",
+        ),
+        (with_rule(GX.format("expect_nonsense", "{column: a}")), 12, "There is no expectation"),
+        (
+            with_rule(GX.format("expect_column_values_to_be_between", "{column: a, min_value: 3, max_value: 1}")),
+            12,
+            "above the highest",
+        ),
+        (
+            with_rule(GX.format("unexpected_rows_expectation", "{unexpected_rows_query: 'DELETE FROM {batch}'}")),
+            12,
+            "its SQL cannot run",
+        ),
+        (
+            with_rule(
+                "{name: n, type: custom, engine: lakehouse, implementation: {condition: 'true); DROP TABLE x; --'}}"
+            ),
+            12,
+            "its SQL cannot run",
+        ),
+    ],
+)
+def test_a_check_that_would_be_refused_is_found_before_there_is_data(
+    text: str, line: int, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, "t.yaml", text)
+    assert main(["contract", "check", path]) == 1
+    (found,) = capsys.readouterr().out.splitlines()
+    assert found.startswith(f"{path}:{line}: ")
+    assert reason in found
+
+
 def test_sql_may_name_the_tables_of_the_other_contracts(tmp_path: Path) -> None:
     rule = "{type: sql, query: SELECT count(*) FROM silver.orders, mustBe: 0}"
     paths = [written(tmp_path, "t.yaml", with_rule(rule)), written(tmp_path, "orders.yaml", ORDERS)]

@@ -8,9 +8,12 @@ from airflow_provider_lakehouse.core.contracts.column_types import type_of_colum
 from airflow_provider_lakehouse.core.contracts.faults import Fault
 from airflow_provider_lakehouse.core.contracts.odcs import contract_file_faults, read_contract_file
 from airflow_provider_lakehouse.core.contracts.tables import spec_of_contract
-from airflow_provider_lakehouse.core.errors import InvalidRequestError, LakehouseError
+from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
 from airflow_provider_lakehouse.core.quality.checks import Expectation, RowCheck
 from airflow_provider_lakehouse.core.quality.from_contract import checks_of_contract
+from airflow_provider_lakehouse.core.quality.groups import UNEXPECTED_ROWS, query_of
+from airflow_provider_lakehouse.core.quality.statements import require_queries
+from airflow_provider_lakehouse.core.quality.vocabulary import require_valid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -28,7 +31,8 @@ def contract_findings(
 ) -> dict[str, tuple[Fault, ...]]:
     """Return what is wrong with contracts.
 
-    The SQL of their rules is parsed and bound to empty tables; it may name every table of all the contracts.
+    Their checks are looked at as before a run, and the SQL of their rules is bound to empty tables; it may name every table of all
+    the contracts.
 
     Args:
         paths: Files.
@@ -80,7 +84,13 @@ def _of_table(
         rules = (*table.rules, *(rule for column in table.columns for rule in column.rules))
         lines = {rule.name or rule.id: rule.line for rule in rules}
         for check in checks:
-            yield from _of_sql(check, here, lines.get(check.name, table.line), engine, named)
+            line = lines.get(check.name) or _line_of_columns(table, check)
+            yield from _of_check(check, f"{here}.quality[{check.name}]", line, engine, named)
+
+
+def _line_of_columns(table: ContractTable, check: Check) -> int:
+    column = table.column(check.columns[0]) if check.columns else None
+    return column.line if column is not None else table.line
 
 
 def _of_columns(table: ContractTable, path: str) -> Iterator[Fault]:
@@ -91,19 +101,38 @@ def _of_columns(table: ContractTable, path: str) -> Iterator[Fault]:
             yield _fault(error, f"{path}.properties[{column.name}]", column.line)
 
 
-def _of_sql(check: Check, path: str, line: int, engine: Engine, named: Mapping[str, pa.Table]) -> Iterator[Fault]:
-    if isinstance(check, RowCheck):
-        sql = f"SELECT (({check.condition}\n)) AS met FROM checked"
-    elif not isinstance(check, Expectation):
-        sql = f"SELECT count(*) AS wrong FROM ({check.query.strip().rstrip(';')}\n) AS found"
-    elif check.row_condition is not None:
-        sql = f"SELECT (({check.row_condition}\n)) AS met FROM checked"
-    else:
-        return
+def _of_check(check: Check, path: str, line: int, engine: Engine, named: Mapping[str, pa.Table]) -> Iterator[Fault]:
     try:
-        engine.describe(sql, tables=named)
+        require_valid([check])
+        _bind(_sql_of(check), engine, named)
+        require_queries([check], engine=engine)
     except InvalidRequestError as error:
-        yield Fault(line, f"{path}.quality[{check.name}]", f"its SQL cannot run: {_reason(error)}")
+        yield Fault(line, path, error.message)
+
+
+def _bind(sql: str, engine: Engine, named: Mapping[str, pa.Table]) -> None:
+    try:
+        if sql:
+            engine.describe(sql, tables=named)
+    except (InvalidRequestError, DataRejectedError) as error:
+        raise InvalidRequestError(f"its SQL cannot run: {_reason(error)}") from error
+
+
+def _sql_of(check: Check) -> str:
+    """Return the query that a check's own SQL stands in; empty where it brings none."""
+    if not isinstance(check, Expectation):
+        return _condition(check.condition) if isinstance(check, RowCheck) else _query(check.query)
+    if check.row_condition is not None:
+        return _condition(check.row_condition)
+    return _query(query_of(check)) if check.type == UNEXPECTED_ROWS else ""
+
+
+def _condition(sql: str) -> str:
+    return f"SELECT (({sql}\n)) AS met FROM checked"
+
+
+def _query(sql: str) -> str:
+    return f"SELECT count(*) AS wrong FROM ({sql.strip().rstrip(';')}\n) AS found"
 
 
 def _empty(contract: Contract) -> Iterator[tuple[str, pa.Table]]:
