@@ -24,7 +24,7 @@ from airflow_provider_lakehouse.core.load.modes import (
 )
 from airflow_provider_lakehouse.core.load.plan import described, plan_load, summary_of
 from airflow_provider_lakehouse.core.load.policy import FREEZE
-from airflow_provider_lakehouse.core.load.quarantine import QUARANTINE, write_rejects
+from airflow_provider_lakehouse.core.load.quarantine import write_rejects
 from airflow_provider_lakehouse.core.load.scd2 import computed_for_scd2, scd2_changes
 from airflow_provider_lakehouse.core.sources.base import Rejects
 from airflow_provider_lakehouse.core.tables.base import Change
@@ -228,7 +228,7 @@ class _Load:
             write_rejects(
                 self.quarantine,
                 self.rejects,
-                token=self.token.derive(QUARANTINE),
+                token=self.token,
                 now=self.now,
                 target=self.table.identity.name,
                 run=self.run,

@@ -4,26 +4,35 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import changed, plan_schema
 from airflow_provider_lakehouse.core.sources.quarantine import AS_FOUND, QUARANTINE_SPEC, TYPED
-from airflow_provider_lakehouse.core.tables.base import Change
+from airflow_provider_lakehouse.core.tables.base import (
+    FILE_COLUMN,
+    POSITION_COLUMN,
+    Addressing,
+    At,
+    Change,
+    Positions,
+)
+from airflow_provider_lakehouse.core.tables.filters import Comparison
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
     import pyarrow as pa
 
     from airflow_provider_lakehouse.core.schema import Schema, SchemaChange
     from airflow_provider_lakehouse.core.sources.base import RejectedRow, Rejects
-    from airflow_provider_lakehouse.core.tables.base import CommitResult, Table, WriteToken
+    from airflow_provider_lakehouse.core.tables.base import CommitResult, Removal, Table, WriteToken
+    from airflow_provider_lakehouse.core.tables.filters import Filter
     from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
-QUARANTINE: Final = "quarantine"
-"""Part of the token under which refused rows are written: `token.derive(QUARANTINE)`."""
 _BATCH_ROWS: Final = 10_000
 _MAX_ATTEMPTS: Final = 5
 
@@ -48,19 +57,23 @@ def write_rejects(
     run: str = "",
     contract: str = "",
 ) -> CommitResult | None:
-    """Write refused rows in one commit. A table of an earlier shape gets the columns it lacks in the same commit.
+    """Keep the refused rows of a batch, in one commit. A table of an earlier shape gets the columns it lacks with it.
+
+    Where an earlier attempt at the batch kept other rows, since its source or its checks were corrected meanwhile, those
+    that are no longer refused are taken away and the others added, so that no row is both here and in its table, or in
+    neither. Rows that a release has claimed stay.
 
     Args:
         table: A table made by `quarantine_spec`; created where it is not there.
         rejects: The rows.
-        token: Names the write; derive it from the token of the load with the part `QUARANTINE`.
+        token: Of the load. What is written here is named after it and the target, which other loads may share it with.
         now: Instant of the load, timezone-aware.
         target: Name of the table that the rows were for.
         run: Which run loaded them; empty where unknown.
         contract: Name and version of the contract that the checks come from; empty where they come from none.
 
     Returns:
-        What was written, None when there is nothing to write.
+        What was written last for the batch, None when there is nothing to write.
 
     Raises:
         InvalidRequestError: The table has columns of other types. Nothing was written.
@@ -68,28 +81,113 @@ def write_rejects(
         OutcomeUnknownError: The answer to the commit was lost. Rerun with the same token.
 
     Guarantees:
-        Replay: the same token twice writes once. A row has the same id in every attempt, in whatever order rows come.
+        Replay: the same rows under the same token twice are written once. Those that were released in between are not
+            added again, unless the batch was corrected as well. A row has the same id in every attempt, in whatever order
+            rows come.
     """
-    if not rejects.rows:
+    if rejects.rows:
+        table.create(quarantine_spec())
+    elif not table.exists():
         return None
-    table.create(quarantine_spec())
-    if (known := table.find(token)) is not None:
-        return known
-    facts = {
-        "pipeline": token.pipeline.partition("#")[0], "batch": str(token.batch), "rejected_at": now,
-        "target": target or None, "run": run or None, "contract": contract or None,
-    }  # fmt: skip
-    ids = _ids(rejects.rows, token)
-    attempt = 1
-    while True:
-        schema, changes = _evolved(table)
-        rows = _reader(rejects.rows, ids, facts, schema)
+    batch = _Batch(table, token, target, now, run, contract)
+    for _ in range(_MAX_ATTEMPTS - 1):
         try:
-            return table.commit(Change(rows=rows, schema_changes=changes), token=token)
+            return batch.keep(rejects.rows)
         except ConflictError:
-            if attempt == _MAX_ATTEMPTS:
-                raise
-            attempt += 1
+            continue
+    return batch.keep(rejects.rows)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """The refused rows of one batch; see `write_rejects`."""
+
+    table: Table
+    token: WriteToken
+    target: str
+    now: datetime
+    run: str
+    contract: str
+
+    @property
+    def first(self) -> WriteToken:
+        """Under which refused rows of the batch are written first."""
+        return self.token.derive(f"quarantine of {self.target}")
+
+    @property
+    def where(self) -> Filter:
+        """Rows that may be of the batch."""
+        return (Comparison("pipeline", "=", self.token.pipeline), Comparison("batch", "=", str(self.token.batch)))
+
+    def keep(self, rows: Sequence[RejectedRow]) -> CommitResult | None:
+        """Decide on the newest version of the table what to add and to take away, and commit it.
+
+        Raises:
+            ConflictError: Another writer came first.
+        """
+        by_id = dict(zip(_ids(rows, self.first), rows, strict=True))
+        known = self.table.find(self.first)
+        if known is not None:
+            return self._correct(by_id, known)
+        return self._commit(by_id, self.first) if by_id else None
+
+    def _correct(self, rows: Mapping[str, RejectedRow], known: CommitResult) -> CommitResult:
+        """Bring what an earlier attempt kept to what is refused now."""
+        facts = self.table.facts()
+        if not {"id", "release_id", "target"} <= set(facts.schema.names):
+            return known
+        kept = self._kept(at=At(version=facts.version))
+        ids = set(kept["id"].to_pylist())
+        correction = self.first.derive("corrected")
+        is_corrected = self.table.find(correction) is not None
+        # Where the first attempt kept as many, the rows that are missing are not new: they were released, or expired.
+        if ids <= set(rows) and not is_corrected and len(rows) == known.rows_added:
+            return known
+        new = {one: row for one, row in rows.items() if one not in ids}
+        over = _rows(kept, [one not in rows and claim is None for one, claim in _pairs(kept, "id", "release_id")])
+        if not new and not over.num_rows:
+            return known
+        token = self.first.derive(f"after {facts.version}") if is_corrected else correction
+        return self._commit(new, token, over=over, base=facts.version)
+
+    def _kept(self, *, at: At) -> pa.Table:
+        reading = require(self.table, Addressing, purpose="to take away rows that are no longer refused")
+        found = reading.read_addressed(columns=("id", "release_id", "target"), where=self.where, at=at).read_all()
+        return _rows(found, [name == (self.target or None) for name in found["target"].to_pylist()])
+
+    def _commit(
+        self,
+        rows: Mapping[str, RejectedRow],
+        token: WriteToken,
+        *,
+        over: pa.Table | None = None,
+        base: int | None = None,
+    ) -> CommitResult:
+        schema, changes = _evolved(self.table)
+        facts = {
+            "pipeline": self.token.pipeline, "batch": str(self.token.batch), "rejected_at": self.now,
+            "target": self.target or None, "run": self.run or None, "contract": self.contract or None,
+        }  # fmt: skip
+        reader = _reader(list(rows.values()), list(rows), facts, schema) if rows else None
+        removes: Removal = "nothing"
+        if over is not None and over.num_rows:
+            removes = Positions(over.select([FILE_COLUMN, POSITION_COLUMN]))
+        guard = None if base is None else self.where
+        change = Change(rows=reader, removes=removes, base=base, guard=guard, schema_changes=changes)
+        done = self.table.commit(change, token=token)
+        if done.replayed:
+            raise ConflictError("Another attempt at the batch came first. Run again.", table=self.table.identity.name)
+        return done
+
+
+def _rows(table: pa.Table, are_meant: list[bool]) -> pa.Table:
+    import pyarrow as pa
+
+    return table.filter(pa.array(are_meant, pa.bool_()))
+
+
+def _pairs(table: pa.Table, first: str, second: str) -> Iterator[tuple[Any, Any]]:
+    return zip(table[first].to_pylist(), table[second].to_pylist(), strict=True)
 
 
 def _evolved(table: Table) -> tuple[Schema, tuple[SchemaChange, ...]]:

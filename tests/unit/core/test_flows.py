@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from airflow_provider_lakehouse.core.quality.checks import Limit, RowCheck
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.table import TableFileLedger
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, WriteToken
+from airflow_provider_lakehouse.core.tables.base import At, CatalogSettings, WriteToken
 from airflow_provider_lakehouse.core.tables.memory.table import MemoryCatalog, open_catalog
 
 if TYPE_CHECKING:
@@ -144,6 +145,27 @@ def test_a_query_with_a_known_token_does_not_run_again(catalog: MemoryCatalog) -
 
     assert query(catalog, "fail").load.is_replay
     assert ids(catalog, "silver.orders") == [1, 2, 3]
+
+
+def test_a_batch_that_is_staged_again_from_a_corrected_source_is_in_quarantine_as_it_is_now(
+    catalog: MemoryCatalog,
+) -> None:
+    table, aside = catalog.table("silver.orders"), catalog.table("quarantine.rows")
+    for amounts in ([5, -1, 3], [-5, 1, 3]):
+        load_query(
+            "SELECT * FROM source",
+            Target(table, Append(), quarantine=aside, branch="staged"),
+            token=WriteToken("test", "1"),
+            engine=open_engine(),
+            now=NOW,
+            tables={"source": pa.table({"id": [1, 2, 3], "amount": amounts})},
+            checks=(RowCheck("amount is positive", "amount > 0", "quarantine"),),
+        )
+        staged = table.read(at=At(branch="staged")).read_all()
+        refused = aside.read().read_all()["payload"].to_pylist()
+        assert sorted(staged["amount"].to_pylist()) == sorted(amount for amount in amounts if amount > 0)
+        assert [json.loads(one)["amount"] for one in refused] == [amount for amount in amounts if amount < 0]
+        table.drop_branch("staged")
 
 
 def test_a_query_that_names_an_unknown_table_is_refused(catalog: MemoryCatalog) -> None:

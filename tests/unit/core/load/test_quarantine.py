@@ -17,7 +17,8 @@ from airflow_provider_lakehouse.core.registry import find
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.base import RejectedRow, Rejects
 from airflow_provider_lakehouse.core.sources.quarantine import QUARANTINE_SPEC
-from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, Positions, WriteToken
+from airflow_provider_lakehouse.core.tables.filters import Comparison
 from airflow_provider_lakehouse.core.tables.spec import TableSpec
 
 if TYPE_CHECKING:
@@ -150,3 +151,46 @@ def test_a_batch_of_which_more_is_refused_than_the_limit_allows_writes_nothing(l
     with pytest.raises(DataRejectedError, match="1 of 2 rows"):
         lake.load(table, ROWS, mode, policy=POLICY, quarantine=aside, rejects=Rejects(limit=Limit(share=0.4)))
     assert (lake.rows(table), aside.exists()) == ([], False)
+
+
+@pytest.fixture(params=["memory", "iceberg", "delta"])
+def aside(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
+    place = f"memory://{tmp_path}" if request.param == "memory" else f"file://{tmp_path}/lake"
+    return find("tables", request.param)(CatalogSettings(request.param, place)).table("tests.aside")
+
+
+def keep(aside: Any, *payloads: str, token: WriteToken = TOKEN, target: str = "tests.t") -> None:
+    rejects = Rejects()
+    for payload in payloads:
+        rejects.add(RejectedRow("bad", "a.csv", None, payload))
+    write_rejects(aside, rejects, token=token, now=NOW, target=target)
+
+
+def kept(aside: Any) -> list[str]:
+    return sorted(row["payload"] for row in aside.read().read_all().to_pylist())
+
+
+def test_a_further_attempt_at_a_batch_leaves_what_it_refuses_and_nothing_else_of_the_batch(aside: Any) -> None:
+    keep(aside, "x", token=WriteToken("tests", "other batch"))
+    keep(aside, "x", target="tests.other")
+    for payloads in (("x", "y"), ("y", "z", "z"), ("y", "z", "z"), (), ("z", "z"), ("x",)):
+        keep(aside, *payloads)
+        assert kept(aside) == sorted(["x", "x", *payloads])
+
+
+def test_a_batch_of_which_nothing_was_refused_before_does_not_look_at_the_rows(aside: Any) -> None:
+    keep(aside)
+    assert not aside.exists()
+    keep(aside, "x")
+    keep(aside, token=WriteToken("tests", "clean"))
+    assert kept(aside) == ["x"]
+
+
+def test_rows_that_were_released_are_not_kept_again_by_the_same_batch(aside: Any) -> None:
+    keep(aside, "x", "y")
+    where = (Comparison("payload", "=", "x"),)
+    found = aside.read_addressed(columns=(), where=where).read_all()
+    version = aside.facts().version
+    aside.commit(Change(removes=Positions(found), base=version), token=WriteToken("tests", "release"))
+    keep(aside, "x", "y")
+    assert kept(aside) == ["y"]
