@@ -11,14 +11,8 @@ from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.errors import ConflictError, InvalidRequestError
 from airflow_provider_lakehouse.core.schema import changed, plan_schema
 from airflow_provider_lakehouse.core.sources.quarantine import AS_FOUND, QUARANTINE_SPEC, TYPED
-from airflow_provider_lakehouse.core.tables.base import (
-    FILE_COLUMN,
-    POSITION_COLUMN,
-    Addressing,
-    At,
-    Change,
-    Positions,
-)
+from airflow_provider_lakehouse.core.tables.abilities import Addressing
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN, At, Change, Positions
 from airflow_provider_lakehouse.core.tables.filters import Comparison
 
 if TYPE_CHECKING:
