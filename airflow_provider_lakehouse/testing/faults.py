@@ -56,6 +56,7 @@ def crash_sweep[Subject, Outcome](
     prepare: Callable[[int], Subject],
     act: Callable[[Subject, Callable[[str], None]], object],
     observe: Callable[[Subject], Outcome],
+    at: Callable[[str], bool] = bool,
 ) -> list[str]:
     """Run an action dying at each of its steps in turn, rerun it, and demand the same end every time.
 
@@ -63,6 +64,7 @@ def crash_sweep[Subject, Outcome](
         prepare: Makes a fresh subject; called with a number that is different each time.
         act: Does the work on a subject, telling the probe its steps. Called again on the same subject after a death.
         observe: Returns what must be equal: rows, files left on disk, counts.
+        at: Tells of a step whether to die there; without it at every one.
 
     Returns:
         The steps at which the action died, in order.
@@ -74,7 +76,8 @@ def crash_sweep[Subject, Outcome](
     subject = prepare(0)
     act(subject, recorder)
     wanted = observe(subject)
-    for index, step in enumerate(recorder.steps):
+    deaths = [(index, step) for index, step in enumerate(recorder.steps) if at(step)]
+    for index, step in deaths:
         subject = prepare(index + 1)
         try:
             act(subject, DeathAt(index))
@@ -86,4 +89,4 @@ def crash_sweep[Subject, Outcome](
         found = observe(subject)
         if found != wanted:
             raise AssertionError(f"After a death at step {index}, {step!r}, the end is {found!r}, not {wanted!r}.")
-    return recorder.steps
+    return [step for _, step in deaths]

@@ -91,5 +91,7 @@ def test_a_change_that_dies_anywhere_and_is_done_again_is_there_once(tmp_path: P
         prepare=prepare,
         act=lambda root, probe: act(log_of(format_, root, probe)),
         observe=lambda root: log_of(format_, root).history(SCOPE),
+        # The other calls of a commit are the backend's, which its own specification dies at.
+        at=bool if format_ == "memory" else lambda step: step.endswith("commit"),
     )
     assert any("commit" in step for step in steps)

@@ -39,6 +39,11 @@ UNFIT = "SELECT * REPLACE ('much' AS amount) FROM quarantined"
 LOADED = [(1, 5), (2, 1), (4, 2)]
 
 
+def around_commits(step: str) -> bool:
+    """The other calls of a commit are the backend's, which its own specification dies at."""
+    return step.endswith("commit")
+
+
 class Lake:
     """A table with one row, and three rows in quarantine, of which one is too large to be released."""
 
@@ -103,6 +108,7 @@ def test_a_release_that_dies_anywhere_and_runs_again_ends_as_if_it_had_run_once(
         prepare=lambda number: Lake(format_, tmp_path / str(number), mode),
         act=lambda lake, probe: lake.release(lake.plan, probe),
         observe=observe,
+        at=bool if format_ == "memory" else around_commits,
     )
 
     assert sum(step.startswith("before") and step.endswith("commit") for step in steps) == 3
@@ -199,5 +205,6 @@ def test_an_expiry_that_dies_anywhere_and_runs_again_removes_what_was_listed(tmp
         prepare=lambda number: Lake(format_, tmp_path / str(number)),
         act=act,
         observe=lambda lake: (lake.refused(), lake.files()),
+        at=bool if format_ == "memory" else around_commits,
     )
     assert any("commit" in step for step in steps)
