@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 _TOGETHER: Final = 200
 """Conditions and queries that are parsed at once."""
 
+_WRITES: Final = "data-modifying statement"
+"""How the engine calls a write inside of a query, which its parser knows and only a later step refuses."""
+
 
 def require_queries(checks: Iterable[Check], *, engine: Engine) -> None:
     """Refuse checks whose SQL is not what it should be: one condition, or one query that only reads.
@@ -68,7 +71,9 @@ def _fault(sql: str, engine: Engine) -> InvalidRequestError | None:
     try:
         engine.describe(sql)
     except InvalidRequestError as error:
-        return error if "statements" in error.facts or error.facts.get("cause") == "ParserException" else None
+        facts = error.facts
+        is_refused = "statements" in facts or facts.get("cause") == "ParserException"
+        return error if is_refused or _WRITES in str(facts.get("reason")) else None
     except LakehouseError:
         return None
     return None
