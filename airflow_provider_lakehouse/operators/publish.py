@@ -153,8 +153,7 @@ class LakehousePublishOperator(GuardedOperator):
             staged = WriteToken(f"{token.pipeline}/staged", f"{token.batch} on {base}")
             load.on(again).apply(self.hook, table, token=staged, now=now(), run=run)
             try:
-                self._check(table, again)
-                return publishing.publish(again, token=token)
+                return publishing.publish(again, token=token, audited=self._check(table, again))
             except (ConflictError, DataRejectedError) as error:
                 publishing.drop_branch(again)
                 if isinstance(error, DataRejectedError):
@@ -162,9 +161,12 @@ class LakehousePublishOperator(GuardedOperator):
                 conflict = error
         raise conflict
 
-    def _check(self, table: Table, branch: str) -> None:
+    def _check(self, table: Table, branch: str) -> int:
+        """Return the version of the branch that passed."""
         audit = TableAudit(self.table, self.checks, self.contract, self.reads)
-        audit.apply(self.hook, table, branch=branch, now=now()).require()
+        result = audit.apply(self.hook, table, branch=branch, now=now())
+        result.require()
+        return result.version
 
     def _tidy(self, table: Table, publishing: Publishing) -> None:
         """Drop what the batch was staged on and not published from: by us, or by an attempt that died."""
