@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.core.contracts.relationships import foreign_keys
+from airflow_provider_lakehouse.core.contracts.tables import spec_of_contract
 from airflow_provider_lakehouse.core.quality.checks import (
     MAX_NAME_CHARACTERS,
     Expectation,
@@ -88,6 +89,35 @@ def checks_of_contract(contract: Contract, *, table: str, left_to: tuple[str, ..
     found = (*(check for check in declared if not _stands_in(demanded, check)), *demanded)
     require_distinct(found)
     return found
+
+
+def schema_check_of_contract(contract: Contract, *, table: str, exact: bool = False) -> Expectation:
+    """Return the check that a table has the columns of its contract, with their types.
+
+    It is no part of `checks_of_contract`: a table that was there before its contract may hold the same values in wider types.
+
+    Args:
+        contract: The contract.
+        table: Name or physical name of one of its tables.
+        exact: Whether the table may have no other columns, those that loads fill by themselves among them.
+
+    Raises:
+        InvalidRequestError: There is no such table, or a column of it has no possible type; the error names file and line.
+
+    Example:
+        >>> from airflow_provider_lakehouse.core.contracts.odcs import read_contract
+        >>> contract = read_contract('''
+        ... {apiVersion: v3.2.0, kind: DataContract, id: c1, version: 1.0.0, status: draft, schema: [{name: sales, properties: [
+        ...   {name: amount, logicalType: number, physicalType: "decimal(10,2)"}]}]}
+        ... ''')
+        >>> schema_check_of_contract(contract, table="sales").arguments["columns"]
+        {'amount': 'decimal(10,2)'}
+    """
+    spec = spec_of_contract(contract, table=table)
+    arguments = {"columns": {column.name: column.type for column in spec.schema.columns}, "exact_match": exact}
+    name = "columns are those of the contract"
+    owner = contract.team.owner
+    return Expectation("expect_table_to_match_schema", arguments, name=name, owner=owner)
 
 
 def _of_rules(rules: tuple[Rule, ...], place: Place, left_to: tuple[str, ...]) -> Iterator[Check]:

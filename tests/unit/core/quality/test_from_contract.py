@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,12 +12,15 @@ import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.core.contracts.odcs import read_contract, read_contract_file
+from airflow_provider_lakehouse.core.contracts.tables import spec_of_contract
 from airflow_provider_lakehouse.core.engines.base import EngineSettings
 from airflow_provider_lakehouse.core.engines.duckdb import DuckDBEngine
 from airflow_provider_lakehouse.core.errors import InvalidRequestError, UnsupportedError
 from airflow_provider_lakehouse.core.quality.checks import Check, Expectation, Limit, RowCheck, TableCheck
-from airflow_provider_lakehouse.core.quality.from_contract import checks_of_contract
+from airflow_provider_lakehouse.core.quality.from_contract import checks_of_contract, schema_check_of_contract
 from airflow_provider_lakehouse.core.quality.run import run_checks
+from airflow_provider_lakehouse.core.registry import find
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings
 from tests.unit.core.contracts.contract_texts import HEAD, ORDERS, with_column, with_rule, with_schema
 
 ENGINE = DuckDBEngine(EngineSettings(threads=1))
@@ -526,3 +530,24 @@ def test_a_table_that_is_read_alone_knows_what_it_refers_to(tmp_path: Path) -> N
     path.write_text(SHOP.replace("RELATED", "products.id"))
     alone = checks_of_contract(read_contract_file(path, table="t"), table="t")
     assert alone == checks_of_contract(read_contract_file(path), table="t")
+
+
+@pytest.mark.parametrize("backend", ["memory", "iceberg", "delta"])
+def test_a_table_that_its_contract_made_has_the_columns_of_the_contract(backend: str, tmp_path: Path) -> None:
+    contract = read_contract(ORDERS)
+    table = find("tables", backend)(CatalogSettings(backend, f"file://{tmp_path}")).table("silver.orders")
+    spec = spec_of_contract(contract, table="orders")
+    table.create(replace(spec, partitioning=()))
+    check = schema_check_of_contract(contract, table="orders")
+    (outcome,) = run_checks(table, [check], engine=ENGINE, table="silver.orders", version=0).outcomes
+    assert outcome.passed
+
+
+def test_columns_that_differ_from_the_contract_are_named() -> None:
+    contract = read_contract(with_column("{name: c, logicalType: integer}"))
+    rows = pa.table({"c": ["1"], "further": [1]})
+    for exact, surplus in ((False, []), (True, ["further"])):
+        check = schema_check_of_contract(contract, table="t", exact=exact)
+        (outcome,) = run_checks(rows, [check], engine=ENGINE, table="t", version=1).outcomes
+        assert outcome.verdict == "broken"
+        assert outcome.observed == {"missing": [], "surplus": surplus, "different": ["c"]}
