@@ -48,7 +48,8 @@ class LakehouseIngestFilesOperator(GuardedOperator):
         columns: Type by name; None takes those of the contract, or infers them.
         required: Columns that may not be null, besides those of the contract.
         contract: File of a contract that has the table (Open Data Contract Standard): the columns that files have, and what a
-            table that is created is. Rows that lack what it requires, or have other types, are refused.
+            table that is created is. Rows that lack what it requires, or have other types, are refused; its other rules are not
+            asked on the way, but by `LakehouseCheckOperator`.
         file_format: `auto` goes by the ending.
         mode: How rows change the table; a name, or a mapping with `mode` and its settings.
         policy: What happens to rows that do not fit; a word or a mapping, see `SchemaPolicy`.

@@ -52,7 +52,8 @@ class LakehouseIngestSqlOperator(GuardedOperator):
         columns: Which; empty for all. For other databases than PostgreSQL also a mapping to types, which then win over
             what the driver says: `{"id": "long", "amount": "decimal(10,2)"}`.
         contract: File of a contract that has the table (Open Data Contract Standard): what a table that is created is, and
-            whose name refused rows carry. What happens to rows that do not fit the table says `policy`.
+            whose name refused rows carry. What happens to rows that do not fit the table says `policy`; its other rules are not
+            asked on the way, but by `LakehouseCheckOperator`.
         cursor: Column whose values only grow.
         lag_seconds: For a cursor of time: how far below the last position an increment starts again.
         lag: Likewise for a cursor of numbers.
