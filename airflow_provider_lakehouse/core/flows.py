@@ -60,6 +60,7 @@ class Target:
             for any share, and 100,000 rows.
         run: Which run loads, kept with refused rows.
         contract: Name and version of the contract that refuses rows, kept with them.
+        refused_as: Batch that refused rows are kept as, in place of those it kept before; None for the one that is written.
     """
 
     table: Table
@@ -71,6 +72,7 @@ class Target:
     limit: Limit | None = None
     run: str = ""
     contract: str = ""
+    refused_as: WriteToken | None = None
 
 
 @dataclass(frozen=True)
@@ -365,6 +367,7 @@ def _apply(
         properties=properties,
         run=target.run,
         contract=target.contract,
+        refused_as=target.refused_as,
     )
 
 

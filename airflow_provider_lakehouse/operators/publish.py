@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from airflow_provider_lakehouse.bridge.lineage import SeenLineage
-from airflow_provider_lakehouse.bridge.quality import QUALITY_KEY
+from airflow_provider_lakehouse.bridge.quality import QUALITY_KEY, quality_facts
 from airflow_provider_lakehouse.bridge.results import as_json
 from airflow_provider_lakehouse.bridge.tokens import token_of
 from airflow_provider_lakehouse.core.abilities import require
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from airflow_provider_lakehouse.core.quality.checks import Check
+    from airflow_provider_lakehouse.core.quality.run import ChecksResult
     from airflow_provider_lakehouse.core.tables.base import CommitResult, Table
 
 RESTAGES: Final = 3
@@ -46,6 +47,9 @@ class LakehousePublishOperator(GuardedOperator):
         checks: What the staged table was checked for, see `LakehouseCheckOperator`; asked again after staging anew.
         contract: File of a contract whose checks were asked; likewise.
         reads: Further tables that checks name; likewise.
+        severities: Only checks of these were asked; likewise.
+        stage: Id of the task that staged the branch, a `LakehouseQueryOperator`: rows that are refused when the batch is
+            staged anew take the place of those it refused. None keeps both.
         audit: Id of the task that checked the branch: exactly the version it passed is published, and where the branch
             moved since, it is as if the table had moved. None publishes what the branch holds.
         pipeline: First half of the token; None for the DAG, the task and the table.
@@ -55,7 +59,8 @@ class LakehousePublishOperator(GuardedOperator):
     """
 
     template_fields: Sequence[str] = (
-        "lakehouse_conn_id", "table", "branch", "restage", "checks", "contract", "reads", "audit", "pipeline", "batch", "breaker",
+        "lakehouse_conn_id", "table", "branch", "restage", "checks", "contract", "reads", "severities", "stage", "audit",
+        "pipeline", "batch", "breaker",
     )  # fmt: skip
     template_ext: Sequence[str] = (".sql",)  # of the query in `restage`
     template_fields_renderers: ClassVar[dict[str, str]] = {"restage": "json", "checks": "json"}
@@ -69,6 +74,8 @@ class LakehousePublishOperator(GuardedOperator):
         checks: Sequence[Mapping[str, Any] | Check] = (),
         contract: str | None = None,
         reads: Sequence[str] | Mapping[str, str] = (),
+        severities: Sequence[str] | None = None,
+        stage: str | None = None,
         audit: str | None = None,
         pipeline: str | None = None,
         batch: str | None = None,
@@ -81,6 +88,8 @@ class LakehousePublishOperator(GuardedOperator):
         self.checks = checks
         self.contract = contract
         self.reads = reads
+        self.severities = severities
+        self.stage = stage
         self.audit = audit
         self.pipeline = pipeline
         self.batch = batch
@@ -93,9 +102,9 @@ class LakehousePublishOperator(GuardedOperator):
         # Publishing is another write than staging, also where a DAG names both the same.
         token = WriteToken(f"{named.pipeline}/publish", named.batch)
         publishing = require(table, Publishing, purpose="to publish a staged batch")
-        audited = self._audited(context)
+        verdict = self._verdict(context)
         try:
-            commit = publishing.publish(self.branch, token=token, audited=audited.get("version"))
+            commit = publishing.publish(self.branch, token=token, audited=verdict.get("version"))
         except ConflictError as conflict:
             if not self.restage:
                 publishing.drop_branch(self.branch)
@@ -105,55 +114,69 @@ class LakehousePublishOperator(GuardedOperator):
                     table=self.table,
                     branch=self.branch,
                 ) from conflict
-            load, run = QueryLoad.from_json(self.restage), str(context["ti"].run_id)
-            commit = self._publish_anew(table, publishing, load, token, conflict, run=run)
+            commit, verdict = self._publish_anew(context, table, token, conflict)
         self._tidy(table, publishing)
         seen = self.see(table, commit=commit)
         self.lineage = SeenLineage(outputs=(seen,))
-        verdict = {QUALITY_KEY: {**audited[QUALITY_KEY], "version": commit.version}} if audited else {}
-        self.announce(context, seen, {"published": self.branch, "rows_added": commit.rows_added, **verdict})
+        told = {QUALITY_KEY: {**verdict, "version": commit.version}} if verdict else {}
+        self.announce(context, seen, {"published": self.branch, "rows_added": commit.rows_added, **told})
         result: dict[str, Any] = as_json(commit)
         return result
 
-    def _audited(self, context: Context) -> Mapping[str, Any]:
-        """Return what the task of the audit found; a mapped one is asked for its own table. Empty where none is named."""
+    def _verdict(self, context: Context) -> Mapping[str, Any]:
+        """Return what the task of the audit says, see `quality_facts`; empty where none is named."""
         if not self.audit:
             return {}
-        found = context["ti"].xcom_pull(task_ids=self.audit, map_indexes=context["ti"].map_index)
+        found = self._result_of(context, self.audit)
         if not isinstance(found, dict) or found.get("table") != self.table:
             raise InvalidRequestError(
                 f"Task {self.audit!r} did not check {self.table!r} in this run. Name the task that checks the branch.",
                 table=self.table,
                 audit=self.audit,
             )
-        if found[QUALITY_KEY]["verdict"] != "passed":
+        verdict: Mapping[str, Any] = found[QUALITY_KEY]
+        if verdict["verdict"] != "passed":
             raise DataRejectedError(
                 f"What is staged of {self.table!r} did not pass its checks. Correct the source, and stage it again.",
                 table=self.table,
                 audit=self.audit,
-                **found[QUALITY_KEY],
+                **verdict,
             )
-        return found
+        return verdict
+
+    def _staged_as(self, context: Context) -> WriteToken | None:
+        """Return the token under which the batch was staged; None where no task is named."""
+        if not self.stage:
+            return None
+        try:
+            return WriteToken(**self._result_of(context, self.stage)["load"]["commit"]["token"])
+        except (TypeError, KeyError) as error:
+            raise InvalidRequestError(
+                f"Task {self.stage!r} staged nothing of {self.table!r} in this run. Name the task that staged the branch.",
+                table=self.table,
+                stage=self.stage,
+            ) from error
+
+    def _result_of(self, context: Context, task_id: str) -> Any:  # noqa: ANN401
+        """Return the result of another task of the run; a mapped one is asked for its own table."""
+        return context["ti"].xcom_pull(task_ids=task_id, map_indexes=context["ti"].map_index)
 
     def _publish_anew(
-        self,
-        table: Table,
-        publishing: Publishing,
-        load: QueryLoad,
-        token: WriteToken,
-        conflict: ConflictError,
-        *,
-        run: str,
-    ) -> CommitResult:
+        self, context: Context, table: Table, token: WriteToken, conflict: ConflictError
+    ) -> tuple[CommitResult, Mapping[str, Any]]:
         """Stage, check and publish on branches of our own, so that what was not checked is never published."""
+        publishing = require(table, Publishing, purpose="to publish a staged batch")
+        load, refused_as = QueryLoad.from_json(self.restage or {}), self._staged_as(context)
         for _ in range(RESTAGES):
             base = table.facts().version
             again = f"{self.branch}-on-{base}"
             self.log.warning("%s moved meanwhile: the batch is staged anew on version %s", self.table, base)
             staged = WriteToken(f"{token.pipeline}/staged", f"{token.batch} on {base}")
-            load.on(again).apply(self.hook, table, token=staged, now=now(), run=run)
+            run = str(context["ti"].run_id)
+            load.on(again).apply(self.hook, table, token=staged, now=now(), run=run, refused_as=refused_as)
             try:
-                return publishing.publish(again, token=token, audited=self._check(table, again))
+                found = self._check(table, again)
+                return publishing.publish(again, token=token, audited=found.version), quality_facts(found)
             except (ConflictError, DataRejectedError) as error:
                 publishing.drop_branch(again)
                 if isinstance(error, DataRejectedError):
@@ -161,12 +184,11 @@ class LakehousePublishOperator(GuardedOperator):
                 conflict = error
         raise conflict
 
-    def _check(self, table: Table, branch: str) -> int:
-        """Return the version of the branch that passed."""
-        audit = TableAudit(self.table, self.checks, self.contract, self.reads)
-        result = audit.apply(self.hook, table, branch=branch, now=now())
-        result.require()
-        return result.version
+    def _check(self, table: Table, branch: str) -> ChecksResult:
+        audit = TableAudit(self.table, self.checks, self.contract, self.reads, severities=self.severities)
+        found = audit.apply(self.hook, table, branch=branch, now=now())
+        found.require()
+        return found
 
     def _tidy(self, table: Table, publishing: Publishing) -> None:
         """Drop what the batch was staged on and not published from: by us, or by an attempt that died."""

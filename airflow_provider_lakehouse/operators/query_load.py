@@ -97,9 +97,10 @@ class QueryLoad:
         token: WriteToken,
         now: datetime,
         run: str = "",
+        refused_as: WriteToken | None = None,
         on_refusal: Callable[[tuple[CheckOutcome, ...], int], None] | None = None,
     ) -> QueryResult:
-        """Run the query and load its rows, once for each token; see `load_query`."""
+        """Run the query and load its rows, once for each token; see `load_query` and, for the last two, `Target`."""
         from airflow_provider_lakehouse.core.flows import Target, load_query
         from airflow_provider_lakehouse.core.load.modes import mode_from_json
         from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
@@ -116,6 +117,7 @@ class QueryLoad:
             branch=self.branch or None,
             limit=limit_or_none(self.reject_limit, name="reject_limit"),
             run=run,
+            refused_as=refused_as,
         )
         return load_query(
             self.sql,

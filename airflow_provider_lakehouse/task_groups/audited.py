@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 STAGED_BRANCH: Final = "staged-{{ run_id | replace(':', '-') | replace('+', '-') }}"
 """The branch on which a run stages its batches: one for each run."""
+_ASKED_AGAIN: Final = ("checks", "contract", "reads", "severities")
+"""What of a check has to be asked again where the batch is staged anew."""
 
 
 def audited(
@@ -66,26 +68,22 @@ def audited(
     """
     with TaskGroup(group_id=group_id) as group:
         stage = load(STAGED_BRANCH)
-        audit = {"table": table, "checks": list(checks), **(check_options or {})}
-        check = LakehouseCheckOperator(task_id="check", branch=STAGED_BRANCH, **audit, **options)
-        # What is staged anew is checked by the task that publishes it, for the same.
-        again: dict[str, Any] = {name: audit[name] for name in ("checks", "contract", "reads") if name in audit}
-        again.update(publish_options or {})
+        audit: dict[str, Any] = {"table": table, "checks": list(checks), **(check_options or {})}
+        asked: dict[str, Any] = {name: audit[name] for name in _ASKED_AGAIN if name in audit}
+        check = LakehouseCheckOperator(task_id="check", branch=STAGED_BRANCH, **(options | audit))
         publish = LakehousePublishOperator(
             task_id="publish",
             table=table,
             branch=STAGED_BRANCH,
             audit=check.task_id,
-            restage=_restage(stage),
-            **again,
-            **options,
+            **(_restaging(stage) | asked | options | dict(publish_options or {})),
         )
         stage >> check >> publish
     return group
 
 
-def _restage(stage: BaseOperator) -> dict[str, Any] | None:
-    """Return how a batch was staged, where it can be staged again by the task that publishes it."""
+def _restaging(stage: BaseOperator) -> dict[str, Any]:
+    """Return how a batch was staged, and by whom, where the task that publishes it can stage it again."""
     if not isinstance(stage, LakehouseQueryOperator):
-        return None
-    return {name: getattr(stage, name) for name in ARGUMENTS if name != "branch"}
+        return {}
+    return {"stage": stage.task_id, "restage": {name: getattr(stage, name) for name in ARGUMENTS if name != "branch"}}

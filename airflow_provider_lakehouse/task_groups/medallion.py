@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RUN_BATCH: Final = "{{ run_id }}"
 """Second half of the tokens: a second run of one partition takes up files that came late, and publishes what it staged."""
+_ASKED_OF_TABLES: Final = ("fail", "warn")
+"""Severities of the checks of a staged table: what is set aside was asked of the rows on their way."""
 RETRY_DELAY: Final = timedelta(seconds=5)
 """Pause before a task is tried again, where the kind of its error does not say otherwise."""
 
@@ -164,10 +166,11 @@ def _layer(name: str, tables: Sequence[DerivedTable], how: _Layering, *, after: 
             task_id="stage", branch=STAGED_BRANCH, batch=RUN_BATCH, results=how.results, **how.shared
         ).expand_kwargs([staged | guard for staged, guard in zip(staging, guards, strict=True)])
         check = LakehouseCheckOperator.partial(
-            task_id="check", branch=STAGED_BRANCH, results=how.results, severities=["fail", "warn"], **how.shared
+            task_id="check", branch=STAGED_BRANCH, results=how.results, severities=_ASKED_OF_TABLES, **how.shared
         ).expand_kwargs([audit | guard for audit, guard in zip(audits, guards, strict=True)])
+        asked: dict[str, Any] = {"severities": _ASKED_OF_TABLES, "stage": stage.task_id, "audit": check.task_id}
         publish = LakehousePublishOperator.partial(
-            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, audit=check.task_id, **how.shared
+            task_id="publish", branch=STAGED_BRANCH, batch=RUN_BATCH, **asked, **how.shared
         ).expand_kwargs([audit | {"restage": staged} for audit, staged in zip(audits, staging, strict=True)])
         after >> stage >> check >> publish
     return publish

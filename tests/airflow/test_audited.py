@@ -59,23 +59,20 @@ def test_a_query_that_was_overtaken_can_be_staged_again_by_the_task_that_publish
     assert "branch" not in publish.restage
 
 
-def test_what_is_staged_again_is_checked_for_the_same_as_before() -> None:
-    agreed = {"contract": "contracts/orders.odcs.yaml", "reads": ["silver.products"]}
-    with DAG("agreed", schedule=None) as dag:
-        for group, further in (("same", {}), ("other", {"contract": "contracts/new.odcs.yaml"})):
-            audited(
-                group_id=group,
-                table="silver.orders",
-                load=lambda branch: LakehouseQueryOperator(
-                    task_id="stage", sql="SELECT 1 AS id", table="silver.orders", branch=branch
-                ),
-                checks=[POSITIVE],
-                check_options={**agreed, "severities": ["fail"]},
-                publish_options=further,
-            )
-    same, other = dag.get_task("same.publish"), dag.get_task("other.publish")
-    assert (same.checks, same.contract, same.reads) == ([POSITIVE], agreed["contract"], agreed["reads"])
-    assert other.contract == "contracts/new.odcs.yaml"
+def test_a_batch_that_is_staged_again_is_asked_what_it_was_asked_before() -> None:
+    given = {"contract": "orders.odcs.yaml", "reads": ["silver.customers"], "severities": ["fail"]}
+    with DAG("asking", schedule=None) as dag:
+        audited(
+            group_id="orders",
+            table="silver.orders",
+            load=lambda branch: LakehouseQueryOperator(task_id="stage", sql="x", table="silver.orders", branch=branch),
+            checks=[POSITIVE],
+            check_options={"runner": "great_expectations", **given},
+            publish_options={"pipeline": "orders"},
+        )
+    publish = dag.get_task("orders.publish")
+    assert {name: getattr(publish, name) for name in given} == given
+    assert (publish.checks, publish.stage, publish.pipeline) == ([POSITIVE], "orders.stage", "orders")
 
 
 def test_any_task_can_be_the_load() -> None:
@@ -86,7 +83,8 @@ def test_any_task_can_be_the_load() -> None:
             return branch
 
         audited(group_id="orders", table="silver.orders", load=lambda b: write(b).operator, checks=[POSITIVE])
-    assert dag.get_task("orders.publish").restage is None
+    publish = dag.get_task("orders.publish")
+    assert (publish.restage, publish.stage) == (None, None)
     assert dag.get_task("orders.check").upstream_task_ids == {"orders.write"}
 
 

@@ -175,3 +175,37 @@ def test_without_a_way_to_stage_anew_clearing_what_staged_the_batch_is_enough(
     stage(runs[3], 3)
     publish(runs[3], 3)
     assert published(rows) == [(1, 3), (2, 2), (3, 3)]
+
+
+def test_rows_that_are_refused_when_a_batch_is_staged_anew_take_the_place_of_those_refused_before(
+    context: Contexts, rows: Rows
+) -> None:
+    def give(table: str, *ids: int) -> None:
+        sql = f"SELECT unnest({list(ids)})::BIGINT AS id, 0::BIGINT AS highest"
+        LakehouseQueryOperator(task_id="give", sql=sql, table=table).execute(context(run_id=f"give {ids}"))
+
+    how = {
+        "sql": f"SELECT id, (SELECT max(id) FROM {TABLE}) AS highest FROM bronze.orders",
+        "reads": ["bronze.orders", TABLE],
+        "table": TABLE,
+        "checks": [{"name": "id is new", "condition": "id > highest", "severity": "quarantine"}],
+    }
+    give("bronze.orders", 1, 2, 3)
+    give(TABLE, 1)
+    run = context(run_id="run-9")
+    results = {"stage": LakehouseQueryOperator(task_id="stage", branch="staged-9", **how).execute(run)}
+    results["check"] = audited(run, 9)["ti"].xcom_pull(task_ids="check", map_indexes=-1)
+    run["ti"].xcom_pull = lambda *, task_ids, map_indexes: results[task_ids]
+    give(TABLE, 2)
+    publish(run, 9, audit="check", stage="stage", restage=how)
+    assert [row["id"] for row in rows(LakehouseHook().table(TABLE))] == [1, 2, 3]
+    refused = rows(LakehouseHook().table("quarantine.rows"))
+    assert [row["payload"] for row in refused] == [f'{{"id":{id_},"highest":2}}' for id_ in (1, 2)]
+    assert {(row["pipeline"], row["batch"], row["run"]) for row in refused} == {(f"dag/task/{TABLE}", "run-9", "run-9")}
+
+
+def test_a_task_that_staged_nothing_is_named(runs: dict[int, dict[str, Any]], rows: Rows) -> None:
+    runs[3]["ti"].xcom_pull = lambda *, task_ids, map_indexes: None
+    with pytest.raises(InvalidRequestError, match="staged nothing"):
+        publish(runs[3], 3, stage="another_task", restage=staging(3))
+    assert published(rows) == [(1, 2), (2, 2)]

@@ -99,6 +99,7 @@ def apply_load(
     properties: Mapping[str, str | None] | None = None,
     run: str = "",
     contract: str = "",
+    refused_as: WriteToken | None = None,
     max_attempts: int = DEFAULT_ATTEMPTS,
 ) -> LoadResult:
     """Load a batch of rows into a table in one commit.
@@ -118,6 +119,7 @@ def apply_load(
         properties: Properties of the table to set in the same commit, such as the position of the source.
         run: Which run loads, kept with refused rows; empty where unknown.
         contract: Name and version of the contract that refuses rows, kept with them; empty where there is none.
+        refused_as: Batch that refused rows are kept as, where it is staged under further tokens; None for `token`.
         max_attempts: How often the change is planned when other writers come first.
 
     Returns:
@@ -150,7 +152,9 @@ def apply_load(
             "The schema policy keeps rows aside, and there is no place for them. Name a quarantine table."
         )
     plan = plan_load(mode, look_at(table, branch=branch).facts, rows.schema, policy)
-    load = _Load(table, plan, token, now, branch, refused, quarantine, dict(properties or {}), run, contract)
+    load = _Load(
+        table, plan, token, refused_as or token, now, branch, refused, quarantine, dict(properties or {}), run, contract
+    )
     if plan.streams:
         return load.stream(rows)
     with ExitStack() as stack:
@@ -165,13 +169,14 @@ class _Load:
     table: Table
     plan: LoadPlan
     token: WriteToken
+    refused_as: WriteToken
     now: datetime
     branch: str | None
     rejects: Rejects
     quarantine: Table | None
     properties: dict[str, str | None]
-    run: str = ""
-    contract: str = ""
+    run: str
+    contract: str
     rows_read: int = field(default=0)
 
     def stream(self, rows: pa.RecordBatchReader) -> LoadResult:
@@ -228,7 +233,7 @@ class _Load:
             write_rejects(
                 self.quarantine,
                 self.rejects,
-                token=self.token,
+                token=self.refused_as,
                 now=self.now,
                 target=self.table.identity.name,
                 run=self.run,
