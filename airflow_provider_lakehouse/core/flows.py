@@ -236,9 +236,10 @@ def load_query(
     rejects = Rejects(limit=target.limit)
     gate = RowGate(checks, rejects, source=target.table.identity.name, limit=target.limit)
     described = engine.describe(sql, tables=tables, parameters=parameters)
+    gated = gate.wrap(sql, described)
     if not target.table.exists():
         target.table.create(_spec_of(target, described))
-    with engine.query(gate.wrap(sql, described), tables=tables, parameters=parameters) as rows:
+    with engine.query(gated, tables=tables, parameters=parameters) as rows:
         try:
             load = _apply(gate.pass_on(rows), target, token=token, engine=engine, now=now, rejects=rejects)
         except DataRejectedError:

@@ -15,7 +15,7 @@ from airflow_provider_lakehouse.core.extract.plan import plan_files
 from airflow_provider_lakehouse.core.flows import Target, derived_spec, ingest_files, load_query
 from airflow_provider_lakehouse.core.load.modes import Append, Dedup, Scd2
 from airflow_provider_lakehouse.core.load.policy import SchemaPolicy
-from airflow_provider_lakehouse.core.quality.checks import Limit, RowCheck
+from airflow_provider_lakehouse.core.quality.checks import Expectation, Limit, RowCheck
 from airflow_provider_lakehouse.core.schema import Column, Schema
 from airflow_provider_lakehouse.core.sources.files.source import FileSettings, FileSource
 from airflow_provider_lakehouse.core.state.table import TableFileLedger
@@ -115,6 +115,22 @@ def test_a_check_that_allows_none_refuses_the_batch_and_shows_no_row(catalog: Me
 
     assert caught.value.facts["checks"] == ("amount is positive: 2",)
     assert ids(catalog, "silver.orders") == []
+
+
+def test_a_check_that_does_not_fit_the_rows_is_refused_before_the_table_is_made(catalog: MemoryCatalog) -> None:
+    check = Expectation("expect_column_values_to_not_be_null", {"column": "price"}, severity="quarantine")
+    target = Target(catalog.table("silver.orders"), Append(), quarantine=catalog.table("quarantine.rows"))
+    with pytest.raises(InvalidRequestError, match="price"):
+        load_query(
+            "SELECT 1 AS id",
+            target,
+            token=WriteToken("test", "1"),
+            engine=open_engine(),
+            now=NOW,
+            tables={},
+            checks=(check,),
+        )
+    assert not target.table.exists()
 
 
 def test_a_query_of_which_too_much_is_set_aside_writes_nothing(catalog: MemoryCatalog) -> None:
