@@ -215,7 +215,7 @@ def plan_transition(
     rule: Rule
     seen = _remember(rules, breaker, result)
     cause = _cause(rules, breaker, seen, result)
-    broken = tuple(one for one in result.outcomes if _counts(one))
+    broken = tuple(one for one in result.outcomes if _counts(rules, one))
     after, rule, reason = seen, _OBSERVED, "what was found is remembered"
     if breaker.state == "closed":
         if cause is not None:
@@ -298,7 +298,7 @@ def _remember(rules: BreakerRules, breaker: Breaker, result: ChecksResult) -> Br
     failing = dict(breaker.failing)
     for one in result.outcomes:
         before = failing.pop(name := f"{result.table}: {one.name}", 0)
-        if _counts(one):
+        if _counts(rules, one):
             failing[name] = before + 1
     counts = dict(breaker.row_counts)
     rule, rows, series = rules.row_count, result.rows, _series(result)
@@ -347,9 +347,10 @@ def _numbered(entry: Transition) -> Transition:
     return replace(entry, after=replace(entry.after, number=entry.after.number + 1))
 
 
-def _counts(outcome: CheckOutcome) -> bool:
-    """Tell whether an outcome is bad: anything that did not pass and is more than a warning."""
-    return not outcome.passed and outcome.severity != "warn"
+def _counts(rules: BreakerRules, outcome: CheckOutcome) -> bool:
+    """Tell whether an outcome is bad: it did not pass, and a rule looks at its severity."""
+    is_counted = rules.consecutive_failures is not None and outcome.severity != "warn"
+    return not outcome.passed and (is_counted or outcome.severity in rules.severities)
 
 
 def _series(result: ChecksResult) -> str:

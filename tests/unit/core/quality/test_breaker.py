@@ -182,6 +182,13 @@ class TestProbing:
     def test_a_quarantined_row_fails_a_probe_too(self, probed: Breaker) -> None:
         assert told(probed, found("quarantine"), by="probe").state == "open"
 
+    def test_what_could_not_have_opened_it_does_not_keep_it_open(self, opened: Breaker) -> None:
+        rules = BreakerRules(consecutive_failures=None)
+        outcomes = (*good().outcomes, *found("quarantine").outcomes)
+        trickle = replace(good(), outcomes=(outcomes[0], replace(outcomes[1], name="price")))
+        assert told(CLOSED, trickle, rules=rules).state == "closed"
+        assert told(opened, trickle, rules=rules, now=after(hours=1)).state == "closed"
+
     def test_another_run_cannot_pass_the_probe_but_fail_it(self, probed: Breaker) -> None:
         now = after(hours=1, minutes=1)
         assert told(probed, good(), by="late", now=now).state == "half_open"
