@@ -28,6 +28,8 @@ _RESOLVED: Final = (
     ("float", re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?\Z"), list("-+.0123456789")),
 )
 
+_BREAKS: Final = re.compile("[\r\x85\u2028\u2029]")
+
 
 @dataclass(frozen=True)
 class Document:
@@ -115,7 +117,13 @@ class _Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ANN401
         return True
 
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        # Other line breaks than "\n" become one between other quotes.
+        style = '"' if _BREAKS.search(data) else None
+        return self.represent_scalar(f"{_CORE}str", data, style=style)
 
+
+_Dumper.add_representer(str, _Dumper.represent_text)
 for _tag, _pattern, _first in _RESOLVED:
     _Loader.add_implicit_resolver(f"{_CORE}{_tag}", _pattern, _first)
     # A text that either version would read as something else is quoted.

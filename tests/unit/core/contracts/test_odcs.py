@@ -101,7 +101,22 @@ def test_a_team_that_is_a_list_stays_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ['say "no"', "line\nbreak", "NO", "1e3", "0o7", "2017-01-01", "on", "~", "naïve ☃ 𝔘", "'''", " x "]
+    "name",
+    [
+        'say "no"',
+        "line\nbreak",
+        "NO",
+        "1e3",
+        "0o7",
+        "2017-01-01",
+        "on",
+        "~",
+        "naïve ☃ 𝔘",
+        "'''",
+        " x ",
+        "\x85",
+        "a\u2028b",
+    ],
 )
 def test_odd_names_stay_as_they_are(name: str, orders: Contract) -> None:
     table = orders.tables[0]
