@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from airflow_provider_lakehouse.core.tables.base import CatalogSettings, WriteTo
 from airflow_provider_lakehouse.testing.faults import crash_sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from airflow_provider_lakehouse.core.load.modes import Mode
@@ -37,6 +39,8 @@ SMALL = RowCheck("amount is small", "abs(amount) < 5", "quarantine")
 CORRECTION = "SELECT * REPLACE (abs(amount) AS amount) FROM quarantined"
 UNFIT = "SELECT * REPLACE ('much' AS amount) FROM quarantined"
 LOADED = [(1, 5), (2, 1), (4, 2)]
+READS = ("find", "open", "load", "list", "get", "plan")
+"""Steps that only read: whoever dies at one leaves what he had left at the last step that wrote, which is tried as well."""
 
 
 def around_commits(step: str) -> bool:
@@ -92,6 +96,34 @@ class Lake:
         return len(list(self.root.rglob("*.parquet")))
 
 
+def fresh(format_: str, root: Path, **options: Any) -> Callable[[int], Lake]:
+    """What makes the same lake again and again: on disk, by copying the first one back to its place."""
+    place, kept, made = root / "place", root / "kept", []
+
+    def prepare(number: int) -> Lake:
+        if format_ == "memory":
+            return Lake(format_, root / str(number), **options)
+        if made:
+            shutil.rmtree(place)
+            shutil.copytree(kept, place)
+        else:
+            made.append(Lake(format_, place, **options))
+            shutil.copytree(place, kept)
+        return made[0]
+
+    return prepare
+
+
+def at_writes(probe: Probe) -> Probe:
+    """A probe that is told before each step that writes, and after each commit: between those nothing is written."""
+
+    def tell(step: str) -> None:
+        if not step.endswith(READS) and (step.startswith("before") or step.endswith("commit")):
+            probe(step)
+
+    return tell
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("format_", "mode"),
@@ -105,8 +137,8 @@ def test_a_release_that_dies_anywhere_and_runs_again_ends_as_if_it_had_run_once(
         return lake.loaded(), lake.refused(), lake.files()
 
     steps = crash_sweep(
-        prepare=lambda number: Lake(format_, tmp_path / str(number), mode),
-        act=lambda lake, probe: lake.release(lake.plan, probe),
+        prepare=fresh(format_, tmp_path, mode=mode),
+        act=lambda lake, probe: lake.release(lake.plan, at_writes(probe)),
         observe=observe,
         at=bool if format_ == "memory" else around_commits,
     )
@@ -121,15 +153,14 @@ def test_a_release_that_dies_anywhere_and_runs_again_ends_as_if_it_had_run_once(
 def test_a_release_that_the_target_refuses_leaves_the_rows_free_wherever_it_dies(tmp_path: Path) -> None:
     def act(lake: Lake, probe: Probe) -> None:
         with pytest.raises((DataRejectedError, InvalidRequestError)):
-            lake.release(lake.plan, probe)
+            lake.release(lake.plan, at_writes(probe))
 
     def observe(lake: Lake) -> object:
         assert all(claim == "" for _, _, claim in lake.refused())
         lake.release(lake.planned(CORRECTION, now=LATER))
         return lake.loaded(), lake.refused()
 
-    prepare = lambda number: Lake("memory", tmp_path / str(number), correction=UNFIT)  # noqa: E731
-    assert crash_sweep(prepare=prepare, act=act, observe=observe)
+    assert crash_sweep(prepare=fresh("memory", tmp_path, correction=UNFIT), act=act, observe=observe)
 
 
 @pytest.mark.parametrize("format_", FORMATS)
@@ -149,7 +180,7 @@ def test_a_release_that_dies_anywhere_is_finished_by_another_that_finds_its_clai
     def act(lake: Lake, probe: Probe) -> None:
         lake.runs += 1
         if lake.runs == 1:
-            lake.release(lake.plan, probe)
+            lake.release(lake.plan, at_writes(probe))
             return
         table = lake.catalog().table("quarantine.rows")
         for unfinished in unfinished_releases(table, engine=ENGINE, target="silver.orders", now=LATER):
@@ -157,7 +188,7 @@ def test_a_release_that_dies_anywhere_is_finished_by_another_that_finds_its_clai
         lake.release(lake.planned(CORRECTION, now=LATER))
 
     crash_sweep(
-        prepare=lambda number: Lake("memory", tmp_path / str(number)),
+        prepare=fresh("memory", tmp_path),
         act=act,
         observe=lambda lake: (lake.loaded(), lake.refused()),
     )
@@ -166,8 +197,8 @@ def test_a_release_that_dies_anywhere_is_finished_by_another_that_finds_its_clai
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("format_", "same"),
-    [("memory", True), ("memory", False), ("iceberg", False), ("delta", False)],
-    ids=["one plan, memory", "two plans, memory", "two plans, iceberg", "two plans, delta"],
+    [("memory", True), ("iceberg", False), ("delta", False)],
+    ids=["one plan, memory", "two plans, iceberg", "two plans, delta"],
 )
 def test_two_live_releases_of_the_same_rows_load_them_once(tmp_path: Path, format_: str, same: bool) -> None:
     """The other one comes around each commit; elsewhere memory's lock would let neither of them go on."""
@@ -199,10 +230,11 @@ def test_an_expiry_that_dies_anywhere_and_runs_again_removes_what_was_listed(tmp
         return plan_expire(table, engine=ENGINE, older_than=timedelta(days=7), now=LATER)
 
     def act(lake: Lake, probe: Probe) -> None:
-        apply_expire(planned(lake), lake.catalog(probe).table("quarantine.rows"), engine=ENGINE, dry_run=False)
+        table = lake.catalog(at_writes(probe)).table("quarantine.rows")
+        apply_expire(planned(lake), table, engine=ENGINE, dry_run=False)
 
     steps = crash_sweep(
-        prepare=lambda number: Lake(format_, tmp_path / str(number)),
+        prepare=fresh(format_, tmp_path),
         act=act,
         observe=lambda lake: (lake.refused(), lake.files()),
         at=bool if format_ == "memory" else around_commits,
