@@ -51,7 +51,8 @@ class LakehousePublishOperator(GuardedOperator):
         stage: Id of the task that staged the branch, a `LakehouseQueryOperator`: rows that are refused when the batch is
             staged anew take the place of those it refused. None keeps both.
         audit: Id of the task that checked the branch: exactly the version it passed is published, and where the branch
-            moved since, it is as if the table had moved. None publishes what the branch holds.
+            moved since, it is as if the table had moved. None publishes what the branch holds; on Delta together with rows
+            that were appended to the table meanwhile.
         pipeline: First half of the token; None for the DAG, the task and the table.
         batch: Second half; None for the partition key of the run, or its id.
         breaker: Scope of the circuit breaker that stops the task while it is open, see `GuardedOperator`; None for none.
