@@ -16,7 +16,7 @@ from airflow_provider_lakehouse.demo.runs import RunReport, Runs
 from .deployment import Deployment
 
 LOAD, READ, RESET = "load_orders", "read_orders", "reset_orders"
-TABLE = "silver.orders"
+TABLE = "audited.orders"
 CHECK = "amount: values be between (min_value 0)"
 
 
@@ -30,6 +30,7 @@ def story(deployment: Deployment) -> dict[str, Any]:
         "good": runs[LOAD].run("good", conf={"amount": 1}),
         "bad": runs[LOAD].run("bad", conf={"amount": -1}),
     }
+    assert found["good"].state == "success"
     found["stopped"] = runs[LOAD].run("stopped", conf={"amount": 2})
     deployment.server.call("POST", f"/api/v2/dags/{READ}/dagRuns", {"dag_run_id": "reader", "logical_date": None})
     path = f"/api/v2/dags/{READ}/dagRuns/reader/taskInstances/breaker"

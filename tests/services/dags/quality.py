@@ -9,7 +9,7 @@ from airflow_provider_lakehouse.operators.reset_breaker import LakehouseResetBre
 from airflow_provider_lakehouse.sensors.breaker import LakehouseBreakerSensor
 from airflow_provider_lakehouse.task_groups.audited import audited
 
-TABLE = "silver.orders"
+TABLE = "audited.orders"
 BREAKER = {"scope": TABLE, "severities": ["fail"]}
 CHECKS = [
     {"type": "expect_column_values_to_be_between", "arguments": {"column": "amount", "min_value": 0}, "owner": "sales"}
