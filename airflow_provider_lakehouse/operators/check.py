@@ -35,7 +35,8 @@ class LakehouseCheckOperator(JudgingOperator):
     because it was published before is checked as the main branch.
 
     On retry: checks again; a check that fails is not retried, since the data would be the same.
-    On kill: nothing is left behind.
+    On kill: what was found may be kept already, in the table of results and by a breaker; a retry that finds the same keeps
+    it once.
 
     Args:
         table: `namespace.table`.
@@ -138,6 +139,8 @@ class LakehouseCheckOperator(JudgingOperator):
         for one in result.outcomes:
             if one.passed:
                 self.log.info("Passed: %s", one.name)
+            elif one.verdict == "unknown":
+                self.log.warning("Not evaluated (%s): %s: %s", one.severity, one.name, one.error)
             else:
                 self.log.warning(
                     "Broken %s times (%s): %s [%s]",

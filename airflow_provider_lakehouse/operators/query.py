@@ -31,7 +31,8 @@ class LakehouseQueryOperator(JudgingOperator):
     """Run a query over tables and load its rows into another, in one commit, staged on a branch where one is named.
 
     On retry: the token of the run decides. What was committed is not written again and the query does not run.
-    On kill: nothing is half loaded; files of the dead attempt are removed by the next.
+    On kill: nothing is half loaded; files of the dead attempt are removed by the next. Where it dies between the commit and
+    the end, what checks found of the rows may be missing from `results`; refused rows are in quarantine.
 
     Args:
         sql: One SELECT, or the path of a `.sql` file. Tables are named as in the lakehouse; values as `$name`.

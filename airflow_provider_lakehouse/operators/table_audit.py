@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from airflow_provider_lakehouse.bridge.contracts import TableContract
 from airflow_provider_lakehouse.core.engines.base import TableView
+from airflow_provider_lakehouse.core.engines.steady import steady
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.quality.checks import Expectation, check_from_json
 from airflow_provider_lakehouse.core.quality.questions import CHECKED
@@ -84,12 +85,13 @@ class TableAudit:
 
             run = run_great_expectations
         at = At(branch=branch) if branch else HEAD
+        view, facts = steady(TableView(table, at))
         result = run(
-            TableView(table, at),
+            view,
             self.all_checks,
             engine=hook.engine,
             table=self.table,
-            version=table.facts(at=at).version,
+            version=facts.version,  # what is told of a version is what was found of it, whoever writes meanwhile
             now=now,
             tables={name: TableView(hook.table(other)) for name, other in self.other_tables.items()},
         )

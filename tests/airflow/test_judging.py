@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from airflow_provider_lakehouse.bridge.pages import PageKey, read_page
+from airflow_provider_lakehouse.core.engines.duckdb import open_engine
 from airflow_provider_lakehouse.core.errors import DataRejectedError
 from airflow_provider_lakehouse.core.quality.history import history_of
+from airflow_provider_lakehouse.core.registry import find
+from airflow_provider_lakehouse.core.schema import Schema
+from airflow_provider_lakehouse.core.tables.base import CatalogSettings, Change, WriteToken
+from airflow_provider_lakehouse.core.tables.spec import TableSpec
 from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
 from airflow_provider_lakehouse.operators.check import LakehouseCheckOperator
 from airflow_provider_lakehouse.operators.query import LakehouseQueryOperator
+from airflow_provider_lakehouse.operators.table_audit import TableAudit
 
 Contexts = Callable[..., dict[str, Any]]
 POSITIVE = {"name": "amount is <positive>", "condition": "amount > 0", "owner": "sales"}
@@ -76,6 +85,27 @@ def test_a_batch_that_is_refused_leaves_a_record_and_opens_the_breaker(warehouse
     assert records() == [("amount is <positive>", "broken", 1)]
     with pytest.raises(DataRejectedError, match="is open"):
         operator.execute(context(run_id="run-2"))
+
+
+def test_what_is_told_of_a_version_was_found_of_it_whoever_writes_meanwhile(tmp_path: Path) -> None:
+    """A writer comes in before every look at the catalog in turn."""
+    orders = pa.table({"amount": pa.array([1], pa.int64())})
+    for place in range(8):
+        settings, looks = CatalogSettings("iceberg", f"file://{tmp_path}/{place}"), []
+        plain = find("tables", "iceberg")(settings).table("silver.orders")
+        plain.create(TableSpec(Schema.from_arrow(orders.schema)))
+        rows = {plain.commit(Change(rows=orders.to_reader()), token=WriteToken("test", 0)).version: 1}
+
+        def meanwhile(step: str, plain: Any = plain, rows: Any = rows, looks: Any = looks, place: int = place) -> None:
+            if step == "before iceberg.load":
+                looks.append(step)
+                if len(looks) == place + 1:
+                    rows[plain.commit(Change(rows=orders.to_reader()), token=WriteToken("test", 1)).version] = 2
+
+        watched = find("tables", "iceberg")(settings, probe=meanwhile).table("silver.orders")
+        audit = TableAudit("silver.orders", [POSITIVE])
+        found = audit.apply(SimpleNamespace(engine=open_engine()), watched, branch=None, now=datetime.now(UTC))
+        assert found.rows == rows[found.version], place
 
 
 def test_without_a_table_of_results_nothing_is_kept(warehouse: str, table: Any, context: Contexts) -> None:

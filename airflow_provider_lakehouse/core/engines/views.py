@@ -8,9 +8,10 @@ from airflow_provider_lakehouse.core.abilities import require
 from airflow_provider_lakehouse.core.engines.base import TableView
 from airflow_provider_lakehouse.core.engines.dialect import filter_sql, quoted, sql_type, text
 from airflow_provider_lakehouse.core.engines.scans import scan_of
+from airflow_provider_lakehouse.core.engines.steady import steady
 from airflow_provider_lakehouse.core.errors import InvalidRequestError
 from airflow_provider_lakehouse.core.tables.abilities import Addressing, Listing
-from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, HEAD, POSITION_COLUMN, At
+from airflow_provider_lakehouse.core.tables.base import FILE_COLUMN, POSITION_COLUMN
 from airflow_provider_lakehouse.core.types import arrow_type, parse_type
 
 if TYPE_CHECKING:
@@ -90,12 +91,8 @@ def _source(session: Attachable, name: str, relation: Relation) -> str:
 
 
 def _scanned(session: Attachable, name: str, view: TableView) -> str:
-    facts = view.table.facts(at=view.at)
+    view, facts = steady(view)  # a query may scan it more than once
     _require_distinct(facts.schema.names)
-    pinned = At(version=facts.version)
-    # Every scan of one query sees one version, except where columns were changed by others, without a commit of rows.
-    if view.at == HEAD and facts.version >= 0 and view.table.facts(at=pinned).schema == facts.schema:
-        view = TableView(view.table, pinned, view.where, view.addressed)
     session.register(name, scan_of(view, facts.schema, session.note_failure))
     hidden = (f"{_opaque(quoted(c.name))} AS {quoted(c.name)}" for c in facts.schema.columns if _nests_floats(c.type))
     replaced = ", ".join(hidden)

@@ -7,21 +7,21 @@ from itertools import batched
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_lakehouse.core.engines.base import TableView
+from airflow_provider_lakehouse.core.engines.steady import steady
 from airflow_provider_lakehouse.core.errors import DataRejectedError, InvalidRequestError, LakehouseError
-from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, RowCheck, require_distinct
+from airflow_provider_lakehouse.core.quality.checks import CheckOutcome, require_distinct
 from airflow_provider_lakehouse.core.quality.compile import PARTS_OF_A_STATEMENT, plan_parts, question_of, together
 from airflow_provider_lakehouse.core.quality.questions import CHECKED, Setting
 from airflow_provider_lakehouse.core.quality.statements import require_queries
 from airflow_provider_lakehouse.core.quality.vocabulary import require_valid
 from airflow_provider_lakehouse.core.schema import Schema
-from airflow_provider_lakehouse.core.tables.base import At
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow_provider_lakehouse.core.engines.base import Engine, Relation
-    from airflow_provider_lakehouse.core.quality.checks import Check, Verdict
+    from airflow_provider_lakehouse.core.quality.checks import Check
     from airflow_provider_lakehouse.core.quality.compile import Part
     from airflow_provider_lakehouse.core.quality.questions import Finding, Question, Row
 
@@ -117,9 +117,9 @@ def run_checks(
     require_distinct(tuple(checks))
     require_valid(checks)
     require_queries(checks, engine=engine)
-    steady, schema = pinned(relation)
+    kept, schema = pinned(relation)
     others = {name: one for name, one in (tables or {}).items() if _exists(one)}
-    asking = _Asking(engine, {**others, CHECKED: steady})
+    asking = _Asking(engine, {**others, CHECKED: kept})
     setting = Setting(schema, now)
     asked = [_question(check, setting) for check in checks]
     answers = asking.answers({n: one for n, one in enumerate(asked) if not isinstance(one, str) and one.needs_rows})
@@ -219,13 +219,6 @@ def unknown_outcome(check: Check, reason: str) -> CheckOutcome:
     )
 
 
-def outcome_of(check: Check, violations: int, *, rows: int | None = None) -> CheckOutcome:
-    """Return the outcome of a check that allows no violations."""
-    looked_at = rows if isinstance(check, RowCheck) else None
-    verdict: Verdict = "broken" if violations else "passed"
-    return CheckOutcome(check.name, check.severity, violations, verdict, columns=check.columns, rows=looked_at)
-
-
 def _question(check: Check, setting: Setting) -> Question | str:
     try:
         return question_of(check, setting)
@@ -234,15 +227,9 @@ def _question(check: Check, setting: Setting) -> Question | str:
 
 
 def pinned(relation: Relation) -> tuple[Relation, Schema]:
-    """Return a relation that stays what it is while others write, and its schema."""
+    """Return a relation that stays what it is while others write, see `steady`, and its schema."""
     view: Any = relation
-    if not isinstance(relation, TableView):
-        if hasattr(relation, "column_names"):
-            return relation, Schema.from_arrow(view.schema)
-        view = TableView(view)
-    facts = view.table.facts(at=view.at)
-    steady = At(version=facts.version)
-    # Where columns were changed without a commit of rows, the newest version has other columns than the table.
-    if view.at.version is None and facts.version >= 0 and view.table.facts(at=steady).schema == facts.schema:
-        view = TableView(view.table, steady, view.where, view.addressed)
-    return view, facts.schema
+    if hasattr(relation, "column_names"):
+        return relation, Schema.from_arrow(view.schema)
+    kept, facts = steady(view if isinstance(relation, TableView) else TableView(view))
+    return kept, facts.schema
