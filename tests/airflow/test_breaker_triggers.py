@@ -13,7 +13,7 @@ from airflow.sdk.module_loading import import_string
 
 from airflow_provider_lakehouse.core.errors import DataRejectedError
 from airflow_provider_lakehouse.triggers.breaker import LakehouseBreakerConditionTrigger, LakehouseBreakerTrigger
-from airflow_provider_lakehouse.triggers.table import CURSOR_KEY
+from airflow_provider_lakehouse.triggers.waiting import CURSOR_KEY
 
 from .test_breakers import NOW, SCOPE, check, hold, log, orders, state, unreachable
 

@@ -15,12 +15,8 @@ from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 from airflow_provider_lakehouse.core.tables.base import Change, WriteToken
 from airflow_provider_lakehouse.hooks.lakehouse import LakehouseHook
-from airflow_provider_lakehouse.triggers.table import (
-    CURSOR_KEY,
-    LakehouseTableConditionTrigger,
-    LakehouseTableTrigger,
-    _Wait,
-)
+from airflow_provider_lakehouse.triggers.table import LakehouseTableConditionTrigger, LakehouseTableTrigger
+from airflow_provider_lakehouse.triggers.waiting import CURSOR_KEY, Wait
 
 Tables = Callable[..., Any]
 COUNTER = itertools.count()
@@ -227,7 +223,7 @@ def test_errors_of_the_catalog_are_survived(numbers: Any, connect: Callable[...,
 
 def test_after_failures_it_waits_longer_but_not_for_ever() -> None:
     trigger = watch(poll_interval_seconds=60.0)
-    wait, seconds = _Wait(trigger), []
+    wait, seconds = Wait(trigger), []
     for _ in range(100):
         seconds.append(wait.seconds)
         wait.failed(OSError("gone"))
